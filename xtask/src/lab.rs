@@ -1,0 +1,44 @@
+//! What `demo`, `bench`, `vm` and `soak` share: each is a program of the package `edgeward-tests`
+//! that drives a release build of the agent as root.
+
+use anyhow::{Result, bail};
+
+use crate::{build, build_ebpf, cargo, packages, shell};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Passed on to the program; `-- --help` shows what it takes
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Sets up the packages, builds everything in release and runs the program as root.
+///
+/// # Errors
+/// Something is missing, does not build, root cannot be had, or the program failed.
+pub(crate) fn run(program: &str, packages: &[&str], arguments: &Arguments) -> Result<()> {
+    if !cargo::has_binary("edgeward-tests", program)? {
+        bail!("this tree has no {program} (a program of the package edgeward-tests)");
+    }
+    packages::ensure(packages)?;
+    build_ebpf::build(false)?;
+    // The program finds the agent beside itself.
+    build::agent(true)?;
+    shell::step(format!("building {program}"));
+    let path = cargo::built(
+        program,
+        &[
+            "build",
+            "--release",
+            "--package",
+            "edgeward-tests",
+            "--bin",
+            program,
+        ],
+    )?;
+    shell::run(
+        shell::as_root(path)?
+            .current_dir(cargo::root())
+            .args(&arguments.arguments),
+    )
+}
