@@ -1,11 +1,12 @@
-//! `cargo xtask lint`: formatting, clippy, warnings of the BPF program, dependencies.
+//! `cargo xtask lint`: formatting, clippy, warnings of the BPF program, architecture invariants,
+//! dependencies.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
-use crate::{build_ebpf, cargo, shell};
+use crate::{build_ebpf, cargo, invariants, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {}
@@ -53,6 +54,7 @@ pub(crate) fn checks() -> Tally {
         );
     }
     tally.check("warnings of the BPF program", build_ebpf::check_warnings);
+    tally.check("architecture invariants", invariants::check);
     if shell::which("cargo-deny").is_some() {
         tally.check("cargo deny", || {
             shell::run(cargo::cargo().args(["deny", "check"]))

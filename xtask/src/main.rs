@@ -11,6 +11,7 @@ mod build_ebpf;
 mod cargo;
 mod demo;
 mod fuzz;
+mod invariants;
 mod lab;
 mod linker;
 mod lint;

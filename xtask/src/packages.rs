@@ -167,6 +167,7 @@ fn install(missing: &[&str]) -> Result<()> {
         missing.join(" ")
     );
     let could_not = || format!("missing packages; as root: {by_hand}");
+    shell::as_root("true").with_context(could_not)?;
     let mut updated = false;
     if !missing.iter().all(|package| knows(package)) {
         update().with_context(could_not)?;
@@ -195,7 +196,13 @@ fn apt() -> Result<Command> {
     // scripts from starting services on a machine without systemd.
     let mut command = shell::as_root("env")?;
     command.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"]);
-    command.args(["--quiet", "-o", "DPkg::Lock::Timeout=300"]);
+    command.args([
+        "-qq",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]);
     Ok(command)
 }
 

@@ -97,10 +97,14 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
         bail!("not root, and sudo asks for a password without a terminal");
     }
     let mut command = Command::new(sudo);
-    command
-        .arg("--preserve-env=CI,RUST_BACKTRACE,RUST_LOG,DEBIAN_FRONTEND,RUNLEVEL")
-        .arg("--")
-        .arg(program);
+    // Passed by `env`, for sudo's policy may forbid to keep variables.
+    command.args(["--", "env"]);
+    for name in ["CI", "RUST_BACKTRACE", "RUST_LOG"] {
+        if let Ok(value) = std::env::var(name) {
+            command.arg(format!("{name}={value}"));
+        }
+    }
+    command.arg(program);
     Ok(command)
 }
 
