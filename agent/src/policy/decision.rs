@@ -8,6 +8,8 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::prefix::canonical_network;
+
 /// What a decision does with its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,7 +170,7 @@ impl Decision {
         };
         Ok(Self {
             // Two spellings of one prefix would be two decisions, and removing one would leave the other.
-            prefix: prefix.trunc(),
+            prefix: canonical_network(prefix),
             kind,
             score,
             reason: reason.to_owned(),
@@ -270,7 +272,6 @@ fn check_text(field: &'static str, text: &str, bytes_max: usize) -> Result<(), D
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::{Author, Decision, DecisionError, Origin};
 
@@ -327,10 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_never_make_a_second_key() {
+    fn another_spelling_never_makes_a_second_key() {
         let loose = Decision::exempt("10.1.2.3/8".parse().unwrap(), "", author(None)).unwrap();
         let tidy = Decision::exempt("10.0.0.0/8".parse().unwrap(), "", author(None)).unwrap();
         assert_eq!(loose.key(), tidy.key());
+        let mapped =
+            Decision::exempt("::ffff:10.0.0.0/104".parse().unwrap(), "", author(None)).unwrap();
+        assert_eq!(mapped.key(), tidy.key());
     }
 
     #[test]

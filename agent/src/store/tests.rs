@@ -1,10 +1,4 @@
 //! The store against a real database: round trips, damage, a full disk, foreign directories, a million rows.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a failed unwrap is a failed test"
-)]
 
 use std::{
     collections::HashMap,

@@ -1,0 +1,119 @@
+//! `status`: how the agent is, for somebody who has never seen it.
+
+use std::collections::BTreeMap;
+
+use super::{Context, Outcome, mode, output, read};
+use crate::control::{Request, report::Status};
+
+pub(super) fn execute(context: &mut Context<'_>) -> Outcome {
+    let data = context.ask(Request::Status)?;
+    if context.printed_json(&data)? {
+        return Ok(());
+    }
+    let status: Status = read(data)?;
+    let text = render(&status, context.now);
+    context.text(&text)
+}
+
+pub(super) fn render(status: &Status, now: u64) -> String {
+    let mut sheet = output::Sheet::default();
+    sheet.add(
+        "edgeward",
+        format!(
+            "{}, running for {} (process {})",
+            status.version,
+            output::span(status.uptime_ms),
+            status.pid
+        ),
+    );
+    if let Some(config) = &status.config {
+        sheet.add("config", config);
+    }
+    sheet.add("mode", mode::sentences(&status.mode, now));
+    sheet.add("interfaces", interfaces(status));
+    let zero = |kind: &str| status.decisions.get(kind).copied().unwrap_or(0);
+    sheet.add(
+        "in force",
+        format!(
+            "{}, {} (edgeward list); {} (edgeward zone list)",
+            output::count(zero("block"), "block"),
+            output::count(zero("exempt"), "exemption"),
+            output::count(status.zones, "zone")
+        ),
+    );
+    sheet.add("lists", lists(status));
+    sheet.add("tables", tables(status));
+    sheet.add("packets", counters(&status.packets));
+    let refused = match status.mode.mode.as_str() {
+        "block" => "refused",
+        _ => "would refuse",
+    };
+    sheet.add(refused, counters(&status.reasons));
+    sheet.add("unreadable", counters(&status.unreadable));
+    sheet.add("events", counters(&status.events));
+    sheet.add("warnings", status.warnings.join("\n"));
+    sheet.render()
+}
+
+fn interfaces(status: &Status) -> String {
+    if status.interfaces.is_empty() {
+        return "none: no packet is judged".to_owned();
+    }
+    let mut table = output::Table { rows: Vec::new() };
+    for interface in &status.interfaces {
+        table.row([
+            interface.name.clone(),
+            interface.attached.clone(),
+            interface.note.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+fn lists(status: &Status) -> String {
+    let mut table = output::Table { rows: Vec::new() };
+    for list in &status.lists {
+        let rejected = match list.rejected {
+            0 => String::new(),
+            count => format!("{} not understood", output::count(count, "line")),
+        };
+        table.row([
+            list.name.clone(),
+            output::count(list.networks, "network"),
+            format!("score {}", list.score),
+            rejected,
+        ]);
+    }
+    table.render()
+}
+
+fn tables(status: &Status) -> String {
+    let mut table = output::Table { rows: Vec::new() };
+    for row in &status.tables {
+        let displaced = match row.displaced {
+            0 => String::new(),
+            count => format!(
+                "FULL: {} gave way",
+                output::count(count, "entry").replace("entrys", "entries")
+            ),
+        };
+        table.row([
+            row.name.clone(),
+            format!(
+                "{} of {}",
+                output::number(row.used),
+                output::number(row.max)
+            ),
+            displaced,
+        ]);
+    }
+    table.render()
+}
+
+fn counters(counts: &BTreeMap<String, u64>) -> String {
+    let mut table = output::Table { rows: Vec::new() };
+    for (name, count) in counts {
+        table.row([name.replace('_', " "), output::number(*count)]);
+    }
+    table.render()
+}

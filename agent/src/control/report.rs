@@ -1,0 +1,195 @@
+//! The `data` of replies: what the keeper fills in and the CLI prints. Every field has a default, so that
+//! a CLI and an agent of neighbouring versions still understand each other.
+//!
+//! Times are milliseconds since the Unix epoch, durations milliseconds.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::decision::Decision;
+
+/// `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The agent's process id.
+    pub pid: u32,
+    /// How long it has been running.
+    pub uptime_ms: u64,
+    /// The configuration file, if there is one.
+    pub config: Option<String>,
+    /// The mode and what may end it.
+    pub mode: ModeReport,
+    /// Where packets are judged.
+    pub interfaces: Vec<Interface>,
+    /// The kernel's tables and how full they are.
+    pub tables: Vec<Table>,
+    /// How many decisions are in force, by kind (`block`, `exempt`).
+    pub decisions: BTreeMap<String, u64>,
+    /// How many zones are configured.
+    pub zones: u64,
+    /// The list files.
+    pub lists: Vec<ListRow>,
+    /// Packets since the maps were made, by outcome: `pass`, `drop` …
+    pub packets: BTreeMap<String, u64>,
+    /// Refused packets (or, in log mode, what would have been) by reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// Packets that could not be read, by cause.
+    pub unreadable: BTreeMap<String, u64>,
+    /// Events: `sent`, `suppressed`, `lost` …
+    pub events: BTreeMap<String, u64>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// `mode`, and part of `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModeReport {
+    /// `off`, `log` or `block`.
+    pub mode: String,
+    /// `configuration`, `operator` or `revert`.
+    pub origin: String,
+    /// Who set it.
+    pub actor: String,
+    /// When it was set.
+    pub since: u64,
+    /// Which mode comes next by itself, if any.
+    pub next: Option<String>,
+    /// In how long.
+    pub next_in_ms: Option<u64>,
+    /// Whether `mode confirm` would prevent that.
+    pub unconfirmed: bool,
+}
+
+/// An interface in `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `native`, `generic` or `detached`.
+    pub attached: String,
+    /// Why it is not native or not attached.
+    pub note: Option<String>,
+}
+
+/// A kernel table in `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Table {
+    /// What it holds.
+    pub name: String,
+    /// Entries in it.
+    pub used: u64,
+    /// Entries it can hold.
+    pub max: u64,
+    /// Entries that gave way because it was full.
+    pub displaced: u64,
+}
+
+/// A list file in `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListRow {
+    /// Its name.
+    pub name: String,
+    /// The score its networks get.
+    pub score: u8,
+    /// Networks taken.
+    pub networks: u64,
+    /// Lines that could not be read.
+    pub rejected: u64,
+}
+
+/// `block`, `unblock` and `exempt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    /// The decisions that were made or taken back.
+    pub decisions: Vec<Decision>,
+    /// What the operator should know: that the mode only logs, that another origin still blocks it …
+    pub notes: Vec<String>,
+}
+
+/// `list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listing {
+    /// The decisions.
+    pub decisions: Vec<Decision>,
+    /// How many there are in all; more than `decisions` when the answer was cut.
+    pub total: u64,
+}
+
+/// `zone list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Zones {
+    /// Each zone.
+    pub zones: Vec<ZoneRow>,
+}
+
+/// A zone in `zone list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ZoneRow {
+    /// Its name.
+    pub name: String,
+    /// What it is for, as in the configuration.
+    pub uses: Vec<String>,
+    /// How many networks it has.
+    pub networks: u64,
+    /// Lines of its files that could not be read.
+    pub rejected: u64,
+}
+
+/// `zone show`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ZoneDetail {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub uses: Vec<String>,
+    /// Its networks, canonical and sorted.
+    pub networks: Vec<IpNet>,
+    /// How many there are in all; more than `networks` when the answer was cut.
+    pub total: u64,
+}
+
+/// `explain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Explanation {
+    /// The address that is judged.
+    pub client: Option<IpAddr>,
+    /// How it was found: `peer` …
+    pub client_reason: String,
+    /// The judgement before the mode: `pass`, `defer`, `deny`, `limit`.
+    pub verdict: String,
+    /// What the present mode makes of it: `pass`, `drop`, `reset`, `refuse`, `limit`.
+    pub action: String,
+    /// Why it is refused or limited, in snake case.
+    pub reason: Option<String>,
+    /// Each step in its order; texts or objects with `step` and `result`.
+    pub steps: Vec<serde_json::Value>,
+}
+
+/// `verify`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verification {
+    /// Whether the kernel holds exactly what it should.
+    pub matches: bool,
+    /// How many entries were compared.
+    pub checked: u64,
+    /// Each difference, as a sentence; bounded.
+    pub differences: Vec<String>,
+    /// How many differences there are in all.
+    pub differences_total: u64,
+}
