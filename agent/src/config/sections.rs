@@ -1,0 +1,445 @@
+//! The settings at the top of the file and the single tables: one function each.
+//!
+//! Every function returns its defaults where a mistake was noted; `Config::parse` throws the result
+//! away then, so a default never stands in for what somebody meant.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use toml::de::DeTable;
+
+use super::{
+    Capacity, Config, Control, EventLimits, Interfaces, Principals, RateLimit, Thresholds, checks,
+    duration,
+    error::shown,
+    raw::{Node, Source, Table},
+    zones,
+};
+use crate::policy::mode::{Mode, Refusal, Unreadable};
+
+/// Keys at the top of the file, tables included.
+pub(super) const TOP_KEYS: [&str; 15] = [
+    "mode",
+    "interfaces",
+    "socket",
+    "state_dir",
+    "bpffs_dir",
+    "refusal",
+    "unreadable",
+    "reputation",
+    "rate_limit",
+    "capacity",
+    "events",
+    "control",
+    "zone",
+    "list",
+    "service",
+];
+
+pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Config {
+    let top = source.root(tree, &TOP_KEYS);
+    let zones = zones::zones(&top, base);
+    let lists = zones::lists(&top, base);
+    let services = zones::services(&top);
+    let default = Config::default();
+    let word = |key: &str| top.get(key);
+    let config = Config {
+        mode: word("mode")
+            .and_then(|node| node.word(&MODES))
+            .unwrap_or(default.mode),
+        refusal: word("refusal")
+            .and_then(|node| node.word(&REFUSALS))
+            .unwrap_or_default(),
+        unreadable: word("unreadable")
+            .and_then(|node| node.word(&UNREADABLES))
+            .unwrap_or_default(),
+        interfaces: interfaces(&top),
+        socket: socket(&top, default.socket),
+        state_dir: directory(&top, "state_dir", default.state_dir),
+        bpffs_dir: bpffs_dir(&top, default.bpffs_dir),
+        reputation: section(
+            &top,
+            "reputation",
+            &["block_threshold", "limit_threshold"],
+            thresholds,
+        ),
+        rate_limit: section(
+            &top,
+            "rate_limit",
+            &[
+                "window",
+                "connections",
+                "packets",
+                "limited_connections",
+                "limited_packets",
+            ],
+            rate_limit,
+        ),
+        capacity: section(
+            &top,
+            "capacity",
+            &["hosts_v4", "hosts_v6", "prefixes", "zones", "rate_sources"],
+            capacity,
+        ),
+        events: section(
+            &top,
+            "events",
+            &["per_second_max", "kept_max", "ring_bytes"],
+            events,
+        ),
+        control: section(&top, "control", &["operators", "readers"], control),
+        zones: Vec::new(),
+        lists: Vec::new(),
+        services: Vec::new(),
+        ..default
+    };
+    checks::across(&top, &config, &zones, &lists, &services);
+    Config {
+        zones: zones.into_iter().map(|typed| typed.value).collect(),
+        lists: lists.into_iter().map(|typed| typed.value).collect(),
+        services: services.into_iter().map(|typed| typed.value).collect(),
+        ..config
+    }
+}
+
+const MODES: [(&str, Mode); 3] = [
+    ("off", Mode::Off),
+    ("log", Mode::Log),
+    ("block", Mode::Block),
+];
+const REFUSALS: [(&str, Refusal); 2] = [("drop", Refusal::Drop), ("reset", Refusal::Reset)];
+const UNREADABLES: [(&str, Unreadable); 2] =
+    [("pass", Unreadable::Pass), ("drop", Unreadable::Drop)];
+
+/// Longest interface name, in bytes (IFNAMSIZ without its terminator).
+const INTERFACE_BYTES_MAX: usize = 15;
+/// Longest socket path, in bytes (`sun_path` without its terminator).
+const SOCKET_BYTES_MAX: usize = 107;
+
+fn section<T: Default>(
+    top: &Table<'_>,
+    key: &str,
+    known: &[&str],
+    read: impl Fn(&Table<'_>) -> T,
+) -> T {
+    top.get(key)
+        .and_then(|node| node.table(known))
+        .map_or_else(T::default, |table| read(&table))
+}
+
+fn interfaces(top: &Table<'_>) -> Interfaces {
+    let Some(node) = top.get("interfaces") else {
+        return Interfaces::AllPhysical;
+    };
+    let names = node.strings();
+    if node.is_empty_array() {
+        node.error(
+            "names no interface",
+            Some("write [\"eth0\"], or [\"all\"] for every physical one".to_owned()),
+        );
+    }
+    let mut seen = HashSet::new();
+    for (element, name) in &names {
+        let printable = name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        if name.is_empty()
+            || name.len() > INTERFACE_BYTES_MAX
+            || !printable
+            || matches!(*name, "." | "..")
+        {
+            let what = format!("\"{}\" is no interface name", shown(name));
+            let suggestion =
+                format!("a name has 1 to {INTERFACE_BYTES_MAX} characters, no spaces, `/` or `:`");
+            element.error(what, Some(suggestion));
+        }
+        if !seen.insert(*name) {
+            element.error(
+                format!("\"{}\" is named twice", shown(name)),
+                Some("remove one".to_owned()),
+            );
+        }
+        if *name == "all" && names.len() > 1 {
+            element.error(
+                "\"all\" stands alone",
+                Some("write [\"all\"], or the names without it".to_owned()),
+            );
+        }
+    }
+    match names.as_slice() {
+        [(_, "all")] => Interfaces::AllPhysical,
+        _ => Interfaces::Named(names.iter().map(|(_, name)| (*name).to_owned()).collect()),
+    }
+}
+
+fn directory(top: &Table<'_>, key: &str, default: PathBuf) -> PathBuf {
+    top.get(key)
+        .and_then(|node| absolute(&node))
+        .unwrap_or(default)
+}
+
+/// A path from the root, to something below it.
+fn absolute(node: &Node<'_>) -> Option<PathBuf> {
+    let text = node.string()?;
+    let path = Path::new(text);
+    let refuse = |what: &str, suggestion: Option<String>| {
+        node.error(format!("\"{}\" {what}", shown(text)), suggestion);
+        None
+    };
+    if text.contains('\0') {
+        return refuse("holds a NUL byte, which no path can", None);
+    }
+    if !path.is_absolute() {
+        return refuse(
+            "is not an absolute path",
+            Some("begin it with `/`".to_owned()),
+        );
+    }
+    if path
+        .components()
+        .any(|part| part == std::path::Component::ParentDir)
+    {
+        return refuse(
+            "leads upwards with `..`",
+            Some("write the path it stands for".to_owned()),
+        );
+    }
+    if path.parent().is_none() {
+        return refuse(
+            "is the root directory",
+            Some("name a directory below it".to_owned()),
+        );
+    }
+    Some(path.to_owned())
+}
+
+fn socket(top: &Table<'_>, default: PathBuf) -> PathBuf {
+    let Some(node) = top.get("socket") else {
+        return default;
+    };
+    let Some(path) = absolute(&node) else {
+        return default;
+    };
+    let bytes = path.as_os_str().len();
+    if bytes > SOCKET_BYTES_MAX {
+        let what = format!(
+            "is {bytes} bytes long; the path of a Unix socket has at most {SOCKET_BYTES_MAX}"
+        );
+        node.error(what, Some("choose a shorter directory".to_owned()));
+    }
+    if node.string().is_some_and(|text| text.ends_with('/')) {
+        node.error(
+            "names a directory",
+            Some("add a file name, as in /run/edgeward/control.sock".to_owned()),
+        );
+    }
+    path
+}
+
+fn bpffs_dir(top: &Table<'_>, default: PathBuf) -> PathBuf {
+    let Some(node) = top.get("bpffs_dir") else {
+        return default;
+    };
+    let Some(path) = absolute(&node) else {
+        return default;
+    };
+    // The kernel refuses `.` in names on a bpffs (EPERM). Elsewhere the part above the mount may have one.
+    let below = path.strip_prefix("/sys/fs/bpf").ok();
+    if below.is_some_and(|below| below.to_string_lossy().contains('.')) {
+        node.error(
+            "has a `.` in a name, which a bpffs does not permit",
+            Some("use `-` or `_`".to_owned()),
+        );
+    }
+    path
+}
+
+fn thresholds(table: &Table<'_>) -> Thresholds {
+    let default = Thresholds::default();
+    let (block_node, limit_node) = (table.get("block_threshold"), table.get("limit_threshold"));
+    let number = |node: &Option<Node<'_>>| node.as_ref().map(|node| node.number(1..=100_u8));
+    let (block, limit) = (number(&block_node), number(&limit_node));
+    let out = Thresholds {
+        block: block.flatten().unwrap_or(default.block),
+        limit: limit.flatten().unwrap_or(default.limit),
+    };
+    // Where one of them could not be read, a comparison with its default would be a second, false mistake.
+    let readable = block != Some(None) && limit != Some(None);
+    if readable && out.limit > out.block {
+        let what = format!(
+            "limit_threshold {} is above block_threshold {}",
+            out.limit, out.block
+        );
+        let what = if limit.is_none() {
+            format!("{what} ({} is the default)", out.limit)
+        } else {
+            what
+        };
+        let suggestion = Some(format!("set limit_threshold to {} or less", out.block));
+        match limit_node.or(block_node) {
+            Some(node) => node.error(what, suggestion),
+            None => table.error(what, suggestion),
+        }
+    }
+    out
+}
+
+fn rate_limit(table: &Table<'_>) -> RateLimit {
+    let default = RateLimit::default();
+    let count = |key: &str| table.get(key).and_then(|node| node.number(0..=u32::MAX));
+    let limit = |typed: Option<u32>, default: Option<u32>| match typed {
+        Some(0) => None,
+        Some(count) => Some(count),
+        None => default,
+    };
+    let looser = |plain: Option<u32>, limited: Option<u32>, name: &str| {
+        let (Some(plain @ 1..), Some(limited)) = (plain, limited) else {
+            return;
+        };
+        if limited == 0 || limited > plain {
+            let what = format!("limited_{name} = {limited} is looser than {name} = {plain}");
+            table.error(
+                what,
+                Some(format!(
+                    "set limited_{name} to 1 to {plain}: it slows sources of bad repute"
+                )),
+            );
+        }
+    };
+    let (connections, packets) = (count("connections"), count("packets"));
+    let (limited_connections, limited_packets) =
+        (count("limited_connections"), count("limited_packets"));
+    looser(connections, limited_connections, "connections");
+    looser(packets, limited_packets, "packets");
+    // A default is never looser than what was typed for everybody.
+    let tighter = |default: Option<u32>, plain: Option<u32>| match plain {
+        Some(plain @ 1..) => default.map(|default| default.min(plain)),
+        _ => default,
+    };
+    RateLimit {
+        window: table
+            .get("window")
+            .and_then(|node| window(&node))
+            .unwrap_or(default.window),
+        connections: limit(connections, default.connections),
+        packets: limit(packets, default.packets),
+        limited_connections: limit(
+            limited_connections,
+            tighter(default.limited_connections, connections),
+        ),
+        limited_packets: limit(limited_packets, tighter(default.limited_packets, packets)),
+    }
+}
+
+fn window(node: &Node<'_>) -> Option<Duration> {
+    match duration::parse(node.string()?) {
+        Ok(window)
+            if (Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&window) =>
+        {
+            Some(window)
+        }
+        Ok(window) => {
+            node.error(
+                format!("{} is out of range", duration::format(window)),
+                Some("write 100ms to 1h".to_owned()),
+            );
+            None
+        }
+        Err(error) => {
+            node.error(error, None);
+            None
+        }
+    }
+}
+
+fn capacity(table: &Table<'_>) -> Capacity {
+    let default = Capacity::default();
+    let entries = |key: &str, default: u32| {
+        table
+            .get(key)
+            .and_then(|node| node.number(1..=CAPACITY_MAX))
+            .unwrap_or(default)
+    };
+    Capacity {
+        hosts_v4: entries("hosts_v4", default.hosts_v4),
+        hosts_v6: entries("hosts_v6", default.hosts_v6),
+        prefixes: entries("prefixes", default.prefixes),
+        zones: entries("zones", default.zones),
+        rate_sources: entries("rate_sources", default.rate_sources),
+    }
+}
+
+/// Most entries of one map: 16 million take 0.14 to 2 GB of kernel memory, according to the map.
+const CAPACITY_MAX: u32 = 1 << 24;
+
+fn events(table: &Table<'_>) -> EventLimits {
+    let default = EventLimits::default();
+    let ring_bytes = table.get("ring_bytes").and_then(|node| {
+        let bytes = node.number(4_096..=RING_BYTES_MAX)?;
+        if !bytes.is_power_of_two() {
+            let suggestion = format!("write {}", bytes.next_power_of_two());
+            node.error(
+                format!("{bytes} is no power of two, which the kernel asks for"),
+                Some(suggestion),
+            );
+        }
+        Some(bytes)
+    });
+    EventLimits {
+        per_second_max: table
+            .get("per_second_max")
+            .and_then(|node| node.number(0..=1_000_000))
+            .unwrap_or(default.per_second_max),
+        kept_max: table
+            .get("kept_max")
+            .and_then(|node| node.number(1..=1_000_000_usize))
+            .unwrap_or(default.kept_max),
+        ring_bytes: ring_bytes.unwrap_or(default.ring_bytes),
+    }
+}
+
+const RING_BYTES_MAX: u32 = 1 << 28;
+
+fn control(table: &Table<'_>) -> Control {
+    let principals = |key: &str| {
+        let inner = table
+            .get(key)
+            .and_then(|node| node.table(&["users", "groups"]));
+        inner.map_or_else(Principals::default, |inner| Principals {
+            users: names(&inner, "users"),
+            groups: names(&inner, "groups"),
+        })
+    };
+    Control {
+        operators: principals("operators"),
+        readers: principals("readers"),
+    }
+}
+
+/// User or group names; numbers are written as strings, as in `"1000"`.
+fn names(table: &Table<'_>, key: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for (node, name) in table
+        .get(key)
+        .map(|node| node.strings())
+        .unwrap_or_default()
+    {
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
+        if name.is_empty() || name.len() > 256 || name.contains(odd) {
+            node.error(
+                format!("\"{}\" is no name of a user or group", shown(name)),
+                None,
+            );
+        } else if out.iter().any(|other| other == name) {
+            node.error(
+                format!("\"{}\" is named twice", shown(name)),
+                Some("remove one".to_owned()),
+            );
+        }
+        out.push(name.to_owned());
+    }
+    out
+}
