@@ -1,7 +1,6 @@
 //! Text for people: tables, numbers, times, and a sign of life where somebody waits.
 
 use std::{
-    fmt::Write,
     io::{IsTerminal, stderr},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -120,16 +119,8 @@ pub(super) fn utc(milliseconds: u64) -> String {
     let seconds = milliseconds / 1_000;
     let (year, month, day) = civil(seconds / 86_400);
     let of_day = seconds % 86_400;
-    let mut text = format!("{year:04}-{month:02}-{day:02}T");
-    // Writing to a String cannot fail.
-    drop(write!(
-        text,
-        "{:02}:{:02}:{:02}Z",
-        of_day / 3_600,
-        of_day / 60 % 60,
-        of_day % 60
-    ));
-    text
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Days since 1970-01-01 as a date (Howard Hinnant's `civil_from_days`, for days from the epoch on).
