@@ -1,0 +1,13 @@
+//! Pure decisions: no files, sockets, clocks or kernel maps in here.
+
+pub mod classes;
+pub mod clock;
+pub mod decision;
+pub mod listing;
+pub mod mode;
+pub mod nested;
+pub mod prefix;
+#[cfg(test)]
+mod random;
+mod standing;
+pub mod zone;
