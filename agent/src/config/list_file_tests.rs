@@ -1,7 +1,5 @@
 //! Tables for `list_file`: spellings, bad lines, limits, and agreement of the quick with the general parser.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fmt::Write as _;
 
 use super::*;

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod error;
 pub mod list_file;
 pub mod networks;
+mod places;
 mod raw;
 mod sections;
 mod types;
@@ -187,5 +188,7 @@ fn single(mistake: Mistake) -> Mistakes {
     }
 }
 
+#[cfg(test)]
+mod mistakes_tests;
 #[cfg(test)]
 mod tests;

@@ -1,20 +1,16 @@
-//! The settings at the top of the file and the single tables: one function each.
+//! The file as a whole, and the single tables: one function each.
 //!
 //! Every function returns its defaults where a mistake was noted; `Config::parse` throws the result
 //! away then, so a default never stands in for what somebody meant.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use toml::de::DeTable;
 
 use super::{
-    Capacity, Config, Control, EventLimits, Interfaces, Principals, RateLimit, Thresholds, checks,
-    duration,
+    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, duration,
     error::shown,
+    places,
     raw::{Node, Source, Table},
     zones,
 };
@@ -45,51 +41,27 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
     let lists = zones::lists(&top, base);
     let services = zones::services(&top);
     let default = Config::default();
-    let word = |key: &str| top.get(key);
     let config = Config {
-        mode: word("mode")
+        mode: top
+            .get("mode")
             .and_then(|node| node.word(&MODES))
             .unwrap_or(default.mode),
-        refusal: word("refusal")
+        refusal: top
+            .get("refusal")
             .and_then(|node| node.word(&REFUSALS))
             .unwrap_or_default(),
-        unreadable: word("unreadable")
+        unreadable: top
+            .get("unreadable")
             .and_then(|node| node.word(&UNREADABLES))
             .unwrap_or_default(),
-        interfaces: interfaces(&top),
-        socket: socket(&top, default.socket),
-        state_dir: directory(&top, "state_dir", default.state_dir),
-        bpffs_dir: bpffs_dir(&top, default.bpffs_dir),
-        reputation: section(
-            &top,
-            "reputation",
-            &["block_threshold", "limit_threshold"],
-            thresholds,
-        ),
-        rate_limit: section(
-            &top,
-            "rate_limit",
-            &[
-                "window",
-                "connections",
-                "packets",
-                "limited_connections",
-                "limited_packets",
-            ],
-            rate_limit,
-        ),
-        capacity: section(
-            &top,
-            "capacity",
-            &["hosts_v4", "hosts_v6", "prefixes", "zones", "rate_sources"],
-            capacity,
-        ),
-        events: section(
-            &top,
-            "events",
-            &["per_second_max", "kept_max", "ring_bytes"],
-            events,
-        ),
+        interfaces: places::interfaces(&top),
+        socket: places::socket(&top, default.socket),
+        state_dir: places::directory(&top, "state_dir", default.state_dir),
+        bpffs_dir: places::bpffs_dir(&top, default.bpffs_dir),
+        reputation: section(&top, "reputation", &REPUTATION_KEYS, thresholds),
+        rate_limit: section(&top, "rate_limit", &RATE_LIMIT_KEYS, rate_limit),
+        capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
+        events: section(&top, "events", &EVENTS_KEYS, events),
         control: section(&top, "control", &["operators", "readers"], control),
         zones: Vec::new(),
         lists: Vec::new(),
@@ -105,6 +77,17 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
     }
 }
 
+const REPUTATION_KEYS: [&str; 2] = ["block_threshold", "limit_threshold"];
+const RATE_LIMIT_KEYS: [&str; 5] = [
+    "window",
+    "connections",
+    "packets",
+    "limited_connections",
+    "limited_packets",
+];
+const CAPACITY_KEYS: [&str; 5] = ["hosts_v4", "hosts_v6", "prefixes", "zones", "rate_sources"];
+const EVENTS_KEYS: [&str; 3] = ["per_second_max", "kept_max", "ring_bytes"];
+
 const MODES: [(&str, Mode); 3] = [
     ("off", Mode::Off),
     ("log", Mode::Log),
@@ -113,11 +96,6 @@ const MODES: [(&str, Mode); 3] = [
 const REFUSALS: [(&str, Refusal); 2] = [("drop", Refusal::Drop), ("reset", Refusal::Reset)];
 const UNREADABLES: [(&str, Unreadable); 2] =
     [("pass", Unreadable::Pass), ("drop", Unreadable::Drop)];
-
-/// Longest interface name, in bytes (IFNAMSIZ without its terminator).
-const INTERFACE_BYTES_MAX: usize = 15;
-/// Longest socket path, in bytes (`sun_path` without its terminator).
-const SOCKET_BYTES_MAX: usize = 107;
 
 fn section<T: Default>(
     top: &Table<'_>,
@@ -128,133 +106,6 @@ fn section<T: Default>(
     top.get(key)
         .and_then(|node| node.table(known))
         .map_or_else(T::default, |table| read(&table))
-}
-
-fn interfaces(top: &Table<'_>) -> Interfaces {
-    let Some(node) = top.get("interfaces") else {
-        return Interfaces::AllPhysical;
-    };
-    let names = node.strings();
-    if node.is_empty_array() {
-        node.error(
-            "names no interface",
-            Some("write [\"eth0\"], or [\"all\"] for every physical one".to_owned()),
-        );
-    }
-    let mut seen = HashSet::new();
-    for (element, name) in &names {
-        let printable = name
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
-        if name.is_empty()
-            || name.len() > INTERFACE_BYTES_MAX
-            || !printable
-            || matches!(*name, "." | "..")
-        {
-            let what = format!("\"{}\" is no interface name", shown(name));
-            let suggestion =
-                format!("a name has 1 to {INTERFACE_BYTES_MAX} characters, no spaces, `/` or `:`");
-            element.error(what, Some(suggestion));
-        }
-        if !seen.insert(*name) {
-            element.error(
-                format!("\"{}\" is named twice", shown(name)),
-                Some("remove one".to_owned()),
-            );
-        }
-        if *name == "all" && names.len() > 1 {
-            element.error(
-                "\"all\" stands alone",
-                Some("write [\"all\"], or the names without it".to_owned()),
-            );
-        }
-    }
-    match names.as_slice() {
-        [(_, "all")] => Interfaces::AllPhysical,
-        _ => Interfaces::Named(names.iter().map(|(_, name)| (*name).to_owned()).collect()),
-    }
-}
-
-fn directory(top: &Table<'_>, key: &str, default: PathBuf) -> PathBuf {
-    top.get(key)
-        .and_then(|node| absolute(&node))
-        .unwrap_or(default)
-}
-
-/// A path from the root, to something below it.
-fn absolute(node: &Node<'_>) -> Option<PathBuf> {
-    let text = node.string()?;
-    let path = Path::new(text);
-    let refuse = |what: &str, suggestion: Option<String>| {
-        node.error(format!("\"{}\" {what}", shown(text)), suggestion);
-        None
-    };
-    if text.contains('\0') {
-        return refuse("holds a NUL byte, which no path can", None);
-    }
-    if !path.is_absolute() {
-        return refuse(
-            "is not an absolute path",
-            Some("begin it with `/`".to_owned()),
-        );
-    }
-    if path
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
-    {
-        return refuse(
-            "leads upwards with `..`",
-            Some("write the path it stands for".to_owned()),
-        );
-    }
-    if path.parent().is_none() {
-        return refuse(
-            "is the root directory",
-            Some("name a directory below it".to_owned()),
-        );
-    }
-    Some(path.to_owned())
-}
-
-fn socket(top: &Table<'_>, default: PathBuf) -> PathBuf {
-    let Some(node) = top.get("socket") else {
-        return default;
-    };
-    let Some(path) = absolute(&node) else {
-        return default;
-    };
-    let bytes = path.as_os_str().len();
-    if bytes > SOCKET_BYTES_MAX {
-        let what = format!(
-            "is {bytes} bytes long; the path of a Unix socket has at most {SOCKET_BYTES_MAX}"
-        );
-        node.error(what, Some("choose a shorter directory".to_owned()));
-    }
-    if node.string().is_some_and(|text| text.ends_with('/')) {
-        node.error(
-            "names a directory",
-            Some("add a file name, as in /run/edgeward/control.sock".to_owned()),
-        );
-    }
-    path
-}
-
-fn bpffs_dir(top: &Table<'_>, default: PathBuf) -> PathBuf {
-    let Some(node) = top.get("bpffs_dir") else {
-        return default;
-    };
-    let Some(path) = absolute(&node) else {
-        return default;
-    };
-    // The kernel refuses `.` in names on a bpffs (EPERM). Elsewhere the part above the mount may have one.
-    let below = path.strip_prefix("/sys/fs/bpf").ok();
-    if below.is_some_and(|below| below.to_string_lossy().contains('.')) {
-        node.error(
-            "has a `.` in a name, which a bpffs does not permit",
-            Some("use `-` or `_`".to_owned()),
-        );
-    }
-    path
 }
 
 fn thresholds(table: &Table<'_>) -> Thresholds {

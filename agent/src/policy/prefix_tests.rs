@@ -1,7 +1,5 @@
 //! Tables and properties of `prefix`: every accepted spelling, every refusal, ranges against enumeration.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use super::*;
 
 fn parsed(text: &str) -> String {
@@ -13,7 +11,6 @@ fn parsed(text: &str) -> String {
         .join(" ")
 }
 
-#[expect(clippy::panic, reason = "names the row of the table that failed")]
 fn panic_with(text: &str, error: &PrefixError) -> ! {
     panic!("`{text}`: {error}")
 }
@@ -51,116 +48,115 @@ fn accepted_spellings_are_canonical() {
 
 #[test]
 fn refusals_say_what_to_write() {
-    let table = [
-        (
-            "",
-            "no network given; write a prefix, an address or a range",
-        ),
-        (
-            "192.0.2.1/24",
-            "192.0.2.1/24 has host bits set; write 192.0.2.0/24",
-        ),
-        (
-            "2001:db8::1/32",
-            "2001:db8::1/32 has host bits set; write 2001:db8::/32",
-        ),
-        (
-            "::ffff:10.0.0.1/104",
-            "::ffff:10.0.0.1/104 has host bits set; write 10.0.0.0/8",
-        ),
-        (
-            "::ffff:10.0.0.0/90",
-            "::ffff:10.0.0.0/90 has host bits set; write ::ffc0:0:0/90",
-        ),
-        (
-            "010.0.0.1",
-            "`010.0.0.1` has a leading zero, which some programs read as octal",
-        ),
-        (
-            "::ffff:010.0.0.1",
-            "`::ffff:010.0.0.1` has a leading zero, which some programs read as octal",
-        ),
-        (
-            "10.0.0",
-            "`10.0.0` is not four numbers with dots between them",
-        ),
-        (
-            "10.0.0.1.2",
-            "`10.0.0.1.2` is not four numbers with dots between them",
-        ),
-        ("10.0.0.256", "`10.0.0.256` has a number above 255"),
-        (
-            "10.0.0.1:80",
-            "`10.0.0.1:80` has a port; a network has none; write 10.0.0.1",
-        ),
-        (
-            "[2001:db8::1]",
-            "`[2001:db8::1]` is in brackets; write 2001:db8::1",
-        ),
-        (
-            "fe80::1%eth0",
-            "`fe80::1%eth0` has a zone id, which means something on one host only; write fe80::1",
-        ),
-        (
-            "fe80::%eth0/64",
-            "`fe80::%eth0` has a zone id, which means something on one host only; write fe80::",
-        ),
-        ("3232235777", "`3232235777` is a number, not an address"),
-        ("2001:db8:::1", "`2001:db8:::1` is not an IPv6 address"),
-        (
-            "cdn.example.net",
-            "`cdn.example.net` is not an IP address; names are not resolved",
-        ),
-        (
-            "a\u{1b}[31mb",
-            "`a\\u{1b}[31mb` is not an IP address; names are not resolved",
-        ),
-        (
-            "192.0.2.0/33",
-            "`192.0.2.0/33` needs a prefix length of 0 to 32 after the slash, without leading zeros",
-        ),
-        (
-            "192.0.2.0/024",
-            "`192.0.2.0/024` needs a prefix length of 0 to 32 after the slash, without leading zeros; write 192.0.2.0/24",
-        ),
-        (
-            "192.0.2.0/+24",
-            "`192.0.2.0/+24` needs a prefix length of 0 to 32 after the slash, without leading zeros",
-        ),
-        (
-            "192.0.2.0/",
-            "`192.0.2.0/` needs a prefix length of 0 to 32 after the slash, without leading zeros",
-        ),
-        (
-            "192.0.2.0/255.255.255.0",
-            "`192.0.2.0/255.255.255.0` needs a prefix length of 0 to 32 after the slash, without leading zeros; write 192.0.2.0/24",
-        ),
-        (
-            "2001:db8::/129",
-            "`2001:db8::/129` needs a prefix length of 0 to 128 after the slash, without leading zeros",
-        ),
-        (
-            "10.0.0.9-10.0.0.1",
-            "the range 10.0.0.9-10.0.0.1 ends before it begins; write 10.0.0.1-10.0.0.9",
-        ),
-        (
-            "10.0.0.1-::1",
-            "the range 10.0.0.1-::1 mixes IPv4 and IPv6; write one range for each family",
-        ),
-        ("10.0.0.1-", "`` lacks an address"),
-        (
-            "10.0.0.0/24-10.0.1.0/24",
-            "`10.0.0.0/24-10.0.1.0/24` is neither a prefix nor a range; write either `address/length` or `first-last`",
-        ),
-    ];
-    for (text, expected) in table {
-        assert_eq!(
-            parse_network(text).unwrap_err().to_string(),
-            expected,
-            "{text}"
-        );
+    for (text, expected) in REFUSALS {
+        let error = parse_network(text).unwrap_err();
+        assert_eq!(error.to_string(), *expected, "{text}");
     }
 }
+
+/// What is typed, and the whole sentence that answers it.
+const REFUSALS: &[(&str, &str)] = &[
+    (
+        "",
+        "no network given; write a prefix, an address or a range",
+    ),
+    (
+        "192.0.2.1/24",
+        "192.0.2.1/24 has host bits set; write 192.0.2.0/24",
+    ),
+    (
+        "2001:db8::1/32",
+        "2001:db8::1/32 has host bits set; write 2001:db8::/32",
+    ),
+    (
+        "::ffff:10.0.0.1/104",
+        "::ffff:10.0.0.1/104 has host bits set; write 10.0.0.0/8",
+    ),
+    (
+        "::ffff:10.0.0.0/90",
+        "::ffff:10.0.0.0/90 has host bits set; write ::ffc0:0:0/90",
+    ),
+    (
+        "010.0.0.1",
+        "`010.0.0.1` has a leading zero, which some programs read as octal",
+    ),
+    (
+        "::ffff:010.0.0.1",
+        "`::ffff:010.0.0.1` has a leading zero, which some programs read as octal",
+    ),
+    (
+        "10.0.0",
+        "`10.0.0` is not four numbers with dots between them",
+    ),
+    (
+        "10.0.0.1.2",
+        "`10.0.0.1.2` is not four numbers with dots between them",
+    ),
+    ("10.0.0.256", "`10.0.0.256` has a number above 255"),
+    (
+        "10.0.0.1:80",
+        "`10.0.0.1:80` has a port; a network has none; write 10.0.0.1",
+    ),
+    (
+        "[2001:db8::1]",
+        "`[2001:db8::1]` is in brackets; write 2001:db8::1",
+    ),
+    (
+        "fe80::1%eth0",
+        "`fe80::1%eth0` has a zone id, which means something on one host only; write fe80::1",
+    ),
+    (
+        "fe80::%eth0/64",
+        "`fe80::%eth0` has a zone id, which means something on one host only; write fe80::",
+    ),
+    ("3232235777", "`3232235777` is a number, not an address"),
+    ("2001:db8:::1", "`2001:db8:::1` is not an IPv6 address"),
+    (
+        "cdn.example.net",
+        "`cdn.example.net` is not an IP address; names are not resolved",
+    ),
+    (
+        "a\u{1b}[31mb",
+        "`a\\u{1b}[31mb` is not an IP address; names are not resolved",
+    ),
+    (
+        "192.0.2.0/33",
+        "`192.0.2.0/33` needs a prefix length of 0 to 32 after the slash, without leading zeros",
+    ),
+    (
+        "192.0.2.0/024",
+        "`192.0.2.0/024` needs a prefix length of 0 to 32 after the slash, without leading zeros; write 192.0.2.0/24",
+    ),
+    (
+        "192.0.2.0/+24",
+        "`192.0.2.0/+24` needs a prefix length of 0 to 32 after the slash, without leading zeros",
+    ),
+    (
+        "192.0.2.0/",
+        "`192.0.2.0/` needs a prefix length of 0 to 32 after the slash, without leading zeros",
+    ),
+    (
+        "192.0.2.0/255.255.255.0",
+        "`192.0.2.0/255.255.255.0` needs a prefix length of 0 to 32 after the slash, without leading zeros; write 192.0.2.0/24",
+    ),
+    (
+        "2001:db8::/129",
+        "`2001:db8::/129` needs a prefix length of 0 to 128 after the slash, without leading zeros",
+    ),
+    (
+        "10.0.0.9-10.0.0.1",
+        "the range 10.0.0.9-10.0.0.1 ends before it begins; write 10.0.0.1-10.0.0.9",
+    ),
+    (
+        "10.0.0.1-::1",
+        "the range 10.0.0.1-::1 mixes IPv4 and IPv6; write one range for each family",
+    ),
+    ("10.0.0.1-", "`` lacks an address"),
+    (
+        "10.0.0.0/24-10.0.1.0/24",
+        "`10.0.0.0/24-10.0.1.0/24` is neither a prefix nor a range; write either `address/length` or `first-last`",
+    ),
+];
 
 #[test]
 fn long_junk_is_shortened() {
