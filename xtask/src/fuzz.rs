@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, linker, shell, toolchain};
+use crate::{cargo, linker, packages, shell, toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -21,6 +21,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !directory.join("Cargo.toml").is_file() {
         bail!("this tree has no fuzz targets ({})", directory.display());
     }
+    // libFuzzer is C++ and comes as source.
+    packages::ensure(&["g++"])?;
     let program = ensure_cargo_fuzz()?;
     let listed = shell::capture(&mut fuzz(&program, "list"))?;
     for wanted in &arguments.targets {
