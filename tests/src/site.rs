@@ -75,6 +75,24 @@ impl Site {
             .count()
     }
 
+    /// Waits until a peer has made `count` requests: nginx logs a request after it has answered it.
+    ///
+    /// # Errors
+    /// With the log when that does not happen in time.
+    pub fn wait_for_requests(&self, peer: IpAddr, count: usize) -> Result<()> {
+        let deadline = Instant::now() + READY_MAX;
+        while self.requests_from(peer) < count {
+            if Instant::now() >= deadline {
+                bail!(
+                    "fewer than {count} requests from {peer}: {:#?}",
+                    self.requests()
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     /// The access log's path, for whoever follows it.
     #[must_use]
     pub fn access_log(&self) -> &std::path::Path {

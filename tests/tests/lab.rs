@@ -18,6 +18,7 @@ fn main() {
         ("a_process_is_started_in_its_host_and_waited_for", processes),
         ("cleanup_leaves_nothing_behind", cleanup),
         ("cleanup_happens_after_a_panic", cleanup_after_panic),
+        ("a_sweep_takes_what_dead_runs_left_and_nothing_else", sweep),
     ]);
 }
 
@@ -33,11 +34,7 @@ fn sign_in() -> Result<()> {
                 (answer.status, answer.body.as_str()) == (200, Site::ANSWER),
                 "{answer:?}"
             );
-            ensure!(
-                site.requests_from(source) == 1,
-                "{source}: {:?}",
-                site.requests()
-            );
+            site.wait_for_requests(source, 1)?;
         }
     }
     for source in ["203.0.113.7", "2001:db8:bad:7::7"] {
@@ -48,11 +45,8 @@ fn sign_in() -> Result<()> {
             .attacker
             .http(source, site.address(source), &request, WITHIN)?;
         ensure!(answer.status == 200, "{answer:?}");
-        ensure!(
-            site.requests_from(source) == 1,
-            "{source}: {:?}",
-            site.requests()
-        );
+        site.wait_for_requests(source, 1)?;
+        ensure!(site.requests_from(source) == 1, "{:?}", site.requests());
     }
     let line = site.requests().pop().context("an access log")?;
     ensure!(
@@ -273,6 +267,31 @@ fn cleanup_after_panic() -> Result<()> {
         .flatten()
         .context("the lab was not built")?;
     gone(&names, &directory)
+}
+
+fn sweep() -> Result<()> {
+    let lab = Lab::new("sweep")?;
+    // No process has had this id and start time: ids end at 4,194,304.
+    let dead = format!("ew4194999x1n{}", std::process::id());
+    let namespace = format!("{dead}-login");
+    let directory = std::env::temp_dir().join(format!("edgeward-{dead}"));
+    std::fs::create_dir_all(directory.join("bpf"))?;
+    let added = std::process::Command::new("ip")
+        .args(["netns", "add", &namespace])
+        .status()?;
+    ensure!(added.success(), "ip netns add {namespace}: {added}");
+    Lab::sweep();
+    gone(&[namespace], &directory)?;
+    ensure!(
+        lab.namespaces().len() == 6,
+        "a living lab was swept: {:?}",
+        lab.namespaces()
+    );
+    ensure!(
+        lab.login.run(&["ip", "link", "show", EDGE])?.code == 0,
+        "its interfaces are there"
+    );
+    Ok(())
 }
 
 fn gone(names: &[String], directory: &std::path::Path) -> Result<()> {
