@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use super::{Config, List, Networks, Service, Uses, Zone, error::shown, raw::Table, zones::Typed};
+use crate::policy::listing::is_exact;
 
 pub(super) fn across(
     top: &Table<'_>,
@@ -14,6 +15,9 @@ pub(super) fn across(
     lists: &[Typed<'_, List>],
     services: &[Typed<'_, Service>],
 ) {
+    few_enough(zones, "zones");
+    few_enough(lists, "lists");
+    few_enough(services, "services");
     unique_names(zones, |zone| &zone.name);
     unique_names(lists, |list| &list.name);
     unique_names(services, |service| &service.name);
@@ -189,111 +193,134 @@ fn someone_may_reach(zones: &[Typed<'_, Zone>], services: &[Typed<'_, Service>])
     }
 }
 
-/// Zones that do not fit are refused: an exempt network left out would be dropped. Of a list, the map
-/// takes what fits and counts the rest.
+/// What one kernel map has to hold.
+struct Group {
+    /// The setting of `[capacity]`.
+    key: &'static str,
+    room: u32,
+    v4: bool,
+    /// Only lengths kept by exact match, only the others, or all of them.
+    exact: Option<bool>,
+}
+
+/// Zones that do not fit are refused: an exempt network left out would be dropped. Of lists and blocked
+/// zones the maps take what fits, and the rest is counted. The groups are those of `policy::listing`.
 fn fits(top: &Table<'_>, config: &Config, zones: &[Typed<'_, Zone>], lists: &[Typed<'_, List>]) {
-    let room = |entries: u32| usize::try_from(entries).unwrap_or(usize::MAX);
-    let zone_networks = zones.iter().map(|typed| &typed.value.networks);
-    let list_networks = || lists.iter().map(|typed| &typed.value.networks);
     let capacity = &config.capacity;
-    let too_many = |count: usize, what: &str, key: &str, capacity: u32| {
-        format!("{what} hold {count} different entries; capacity.{key} is {capacity}")
-    };
-    let enlarge =
-        |key: &str, count: usize| Some(format!("set {key} under [capacity] to {count} or more"));
-    for (family, is_v4) in [("IPv4", true), ("IPv6", false)] {
-        let count = distinct(zone_networks.clone(), room(capacity.zones), |network| {
-            is_v4 == matches!(network, IpNet::V4(_))
-        });
-        if let Some(count) = count {
-            let what = too_many(
-                count,
-                &format!("the zones' {family} networks"),
-                "zones",
-                capacity.zones,
-            );
-            top.error(what, enlarge("zones", count));
+    let zones = || zones.iter().map(|typed| &typed.value);
+    let kept = zones()
+        .filter(|zone| zone.uses != Uses::BLOCKED)
+        .map(|zone| &zone.networks);
+    let blocked = zones()
+        .filter(|zone| zone.uses.contains(Uses::BLOCKED))
+        .map(|zone| &zone.networks);
+    let entries = blocked.chain(lists.iter().map(|typed| &typed.value.networks));
+    for v4 in [true, false] {
+        let (hosts, hosts_key) = if v4 {
+            (capacity.hosts_v4, "hosts_v4")
+        } else {
+            (capacity.hosts_v6, "hosts_v6")
+        };
+        let zone_group = Group {
+            key: "zones",
+            room: capacity.zones,
+            v4,
+            exact: None,
+        };
+        if let Some((what, suggestion)) = zone_group.overflow("the zones", kept.clone()) {
+            top.error(what, Some(suggestion));
         }
-        let prefixes = list_networks().flat_map(|networks| &networks.prefixes);
-        let prefixes: BTreeSet<&IpNet> = prefixes
-            .filter(|network| is_v4 == matches!(network, IpNet::V4(_)))
+        let exact = Group {
+            key: hosts_key,
+            room: hosts,
+            v4,
+            exact: Some(true),
+        };
+        let others = Group {
+            key: "prefixes",
+            room: capacity.prefixes,
+            v4,
+            exact: Some(false),
+        };
+        for group in [exact, others] {
+            if let Some((what, suggestion)) =
+                group.overflow("lists and blocked zones", entries.clone())
+            {
+                top.warning(what, Some(suggestion));
+            }
+        }
+    }
+}
+
+impl Group {
+    fn holds(&self, network: &IpNet) -> bool {
+        matches!(network, IpNet::V4(_)) == self.v4
+            && self.exact.is_none_or(|exact| is_exact(network) == exact)
+    }
+
+    /// How many entries `networks` brings, without a look at a million hosts one by one.
+    fn brought_by(&self, networks: &Networks) -> usize {
+        let hosts = match (self.exact, self.v4) {
+            (Some(false), _) => 0,
+            (_, true) => networks.hosts_v4.len(),
+            (_, false) => networks.hosts_v6.len(),
+        };
+        hosts.saturating_add(
+            networks
+                .prefixes
+                .iter()
+                .filter(|prefix| self.holds(prefix))
+                .count(),
+        )
+    }
+
+    /// What to say if there are more different entries than room.
+    fn overflow<'n>(
+        &self,
+        who: &str,
+        all: impl Iterator<Item = &'n Networks> + Clone,
+    ) -> Option<(String, String)> {
+        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
+        // The sum is an upper bound; only where it exceeds the room are duplicates looked for.
+        let sum = all
+            .clone()
+            .map(|one| self.brought_by(one))
+            .fold(0, usize::saturating_add);
+        if sum <= room {
+            return None;
+        }
+        let mut networks: Vec<IpNet> = all
+            .flat_map(Networks::iter)
+            .filter(|network| self.holds(network))
             .collect();
-        if prefixes.len() > room(capacity.prefixes) {
-            let what = too_many(
-                prefixes.len(),
-                &format!("the lists' {family} prefixes"),
-                "prefixes",
-                capacity.prefixes,
-            );
-            top.warning(what, enlarge("prefixes", prefixes.len()));
-        }
-    }
-    let hosts = merged(
-        list_networks().map(|networks| networks.hosts_v4.as_slice()),
-        room(capacity.hosts_v4),
-    );
-    if let Some(count) = hosts {
-        top.warning(
-            too_many(
-                count,
-                "the lists' IPv4 addresses",
-                "hosts_v4",
-                capacity.hosts_v4,
-            ),
-            enlarge("hosts_v4", count),
+        networks.sort_unstable();
+        networks.dedup();
+        let count = networks.len();
+        let family = if self.v4 { "IPv4" } else { "IPv6" };
+        let what = format!(
+            "{who} hold {count} different {family} entries for capacity.{}, which is {room}",
+            self.key
         );
-    }
-    let hosts = merged(
-        list_networks().map(|networks| networks.hosts_v6.as_slice()),
-        room(capacity.hosts_v6),
-    );
-    if let Some(count) = hosts {
-        top.warning(
-            too_many(
-                count,
-                "the lists' IPv6 addresses",
-                "hosts_v6",
-                capacity.hosts_v6,
-            ),
-            enlarge("hosts_v6", count),
-        );
+        let suggestion = format!("set {} under [capacity] to {count} or more", self.key);
+        (count > room).then_some((what, suggestion))
     }
 }
 
-/// How many different networks of the wanted family there are, if there are more than `room`.
-fn distinct<'a>(
-    all: impl Iterator<Item = &'a Networks> + Clone,
-    room: usize,
-    wanted: impl Fn(&IpNet) -> bool,
-) -> Option<usize> {
-    // The sum is an upper bound; only when it exceeds the room are they compared one by one.
-    if all
-        .clone()
-        .map(Networks::len)
-        .fold(0, usize::saturating_add)
-        <= room
-    {
-        return None;
+/// Zones are numbered in 16 bits in the kernel, and a person has to read them.
+fn few_enough<T>(all: &[Typed<'_, T>], what: &str) {
+    if let Some(first) = all.get(TABLES_MAX) {
+        let what = format!(
+            "is one of {} {what}; at most {TABLES_MAX} are possible",
+            all.len()
+        );
+        first
+            .table
+            .error(what, Some("put more networks into fewer tables".to_owned()));
     }
-    let mut networks: Vec<IpNet> = all.flat_map(Networks::iter).filter(wanted).collect();
-    networks.sort_unstable();
-    networks.dedup();
-    Some(networks.len()).filter(|count| *count > room)
 }
 
-/// How many different hosts there are, if there are more than `room`.
-fn merged<'a, T: Ord + Copy + 'a>(
-    all: impl Iterator<Item = &'a [T]> + Clone,
-    room: usize,
-) -> Option<usize> {
-    if all.clone().map(<[T]>::len).fold(0, usize::saturating_add) <= room {
-        return None;
-    }
-    let mut hosts: Vec<T> = all.flatten().copied().collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    Some(hosts.len()).filter(|count| *count > room)
-}
+/// Most zones, lists and services, of each.
+const TABLES_MAX: usize = 4_096;
 
 fn with_use<'z, 'a>(zones: &'z [Typed<'a, Zone>], one: Uses) -> Vec<&'z Typed<'a, Zone>> {
     zones

@@ -281,12 +281,12 @@ const ZONES: &[(&str, &str, &str)] = &[
     ),
     (
         "[capacity]\nzones = 1\n{EXEMPT}networks = [\"10.1.0.5\", \"10.2.0.0/16\", \"::1\"]",
-        "edgeward.toml:1:1: the zones' IPv4 networks hold 2 different entries; capacity.zones is 1",
+        "edgeward.toml:1:1: the zones hold 2 different IPv4 entries for capacity.zones, which is 1",
         "set zones under [capacity] to 2 or more",
     ),
     (
-        "[capacity]\nhosts_v4 = 1\n[[list]]\nname = \"l\"\nnetworks = [\"10.1.0.5\", \"10.1.0.6\"]",
-        "edgeward.toml:1:1: warning: the lists' IPv4 addresses hold 2 different entries",
+        "[capacity]\nhosts_v4 = 2\nzones = 1\n[[list]]\nname = \"l\"\nnetworks = [\"10.1.0.5\", \"10.1.0.0/24\", \"10.0.0.0/8\"]\n{BLOCKED}networks = [\"10.1.0.5\", \"10.1.0.6\"]",
+        "edgeward.toml:1:1: warning: lists and blocked zones hold 3 different IPv4 entries for capacity.hosts_v4",
         "hosts_v4",
     ),
     (

@@ -107,6 +107,14 @@ impl Config {
         match config {
             Some(mut config) if !mistakes.any_error() => {
                 config.warnings = mistakes.kept;
+                if mistakes.left_off > 0 {
+                    let what = format!("{} more warnings", mistakes.left_off);
+                    let severity = Severity::Warning;
+                    config.warnings.push(Mistake {
+                        severity,
+                        ..Mistake::error(name, "", what)
+                    });
+                }
                 Ok(config)
             }
             _ => Err(mistakes),

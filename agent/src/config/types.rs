@@ -44,13 +44,13 @@ pub struct RateLimit {
 /// Most entries of the kernel's maps, at least one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Capacity {
-    /// Single IPv4 addresses with a reputation.
+    /// IPv4 /32 and /24 of lists, blocked zones and decisions.
     pub hosts_v4: u32,
-    /// Single IPv6 addresses with a reputation.
+    /// IPv6 /128, /64, /56 and /48 of lists, blocked zones and decisions.
     pub hosts_v6: u32,
-    /// Prefixes with a reputation, of each family.
+    /// Every other length of lists, blocked zones and decisions, of each family.
     pub prefixes: u32,
-    /// Networks of all zones together, of each family.
+    /// Networks of all zones that are not only blocked, of each family.
     pub zones: u32,
     /// Sources whose rate is followed at a time.
     pub rate_sources: u32,
