@@ -67,7 +67,8 @@ mod tests {
             (Some(0), 0),
             (Some(NOW.wall_ms), 0),
             (Some(NOW.wall_ms + 1), 37),
-            (Some(NOW.wall_ms + 101), 38),
+            (Some(NOW.wall_ms + 101), 37),
+            (Some(NOW.wall_ms + 102), 38),
             (Some(NOW.wall_ms + 60_000), 484),
             (Some(u64::MAX), FOREVER - 1),
         ];

@@ -3,6 +3,7 @@
 pub mod classes;
 pub mod clock;
 pub mod decision;
+pub mod explain;
 pub mod listing;
 pub mod mode;
 pub mod nested;

@@ -1,0 +1,238 @@
+//! The data path: the only user of aya and the only writer of the kernel's maps.
+//!
+//! The kernel is the state. Opening adopts what is pinned; [`Datapath::apply`] reconciles it with what
+//! is wanted; only then does [`Datapath::attach`] hand the newest program to the interfaces. When the
+//! agent goes, everything stays; [`Datapath::detach`] is the one way out.
+
+mod attach;
+mod counters;
+mod events;
+mod exact;
+mod generation;
+mod load;
+mod marks;
+pub mod netlink;
+mod pins;
+mod sys;
+mod tables;
+mod trie;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray, RingBuf},
+};
+use edgeward_ebpf::{
+    abi::{ABI_VERSION, Class, Count, PolicyWord, ZoneValue},
+    lookup::Meta,
+};
+use ipnet::IpNet;
+
+pub use self::{
+    attach::Attachment,
+    counters::{Counter, CounterKind},
+    events::Event,
+    generation::Change,
+    sys::boot_ns,
+    tables::{Fill, Installed, Wanted},
+};
+use self::{
+    pins::Pins,
+    tables::{EVENTS_A_WINDOW, RATE_WINDOW, Tables, VERSION},
+};
+use crate::config::{Config, Interfaces};
+
+/// Sizes of the maps that cannot grow while they are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Elements of the stash, both families together.
+    pub stash: u32,
+    /// Prefixes of each trie; twice the capacity, so that a list can replace another.
+    pub prefixes: u32,
+    /// Zone prefixes of each family, likewise.
+    pub zones: u32,
+    /// Sources whose rates are tracked.
+    pub rate_sources: u32,
+    /// Bytes of the event ring, a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+impl Sizes {
+    /// What the configuration asks for.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let capacity = &config.capacity;
+        Self {
+            stash: (capacity.hosts_v4.max(capacity.hosts_v6) / 8).max(4096),
+            prefixes: capacity.prefixes.saturating_mul(2),
+            zones: capacity.zones.saturating_mul(2),
+            rate_sources: capacity.rate_sources,
+            ring_bytes: config.events.ring_bytes,
+        }
+    }
+}
+
+/// The loaded program with its maps.
+pub struct Datapath {
+    ebpf: Ebpf,
+    tables: Tables,
+    counters: PerCpuArray<MapData, Count>,
+    attached: Vec<Attachment>,
+    pins: Pins,
+}
+
+impl Datapath {
+    /// Loads the program over new or adopted maps; attaches nothing.
+    ///
+    /// # Errors
+    /// One sentence for what the host lacks: privileges, a bpf file system, a recent kernel; or that
+    /// another agent runs.
+    pub fn open(bpffs_dir: &Path, sizes: &Sizes, seed: u64) -> anyhow::Result<Self> {
+        load::check_host()?;
+        let pins = Pins::open(bpffs_dir)?;
+        let (mut ebpf, opened) = load::load(&pins, sizes)?;
+        let tables = Tables::open(opened, seed, sizes)?;
+        tables.set_constant(VERSION, u64::from(ABI_VERSION));
+        let counters = ebpf.take_map("COUNTERS").context("the program has no map COUNTERS")?;
+        let counters = PerCpuArray::try_from(counters)?;
+        Ok(Self { ebpf, tables, counters, attached: Vec::new(), pins })
+    }
+
+    /// Attaches to the interfaces that are wanted and lets go of the others.
+    ///
+    /// # Errors
+    /// The first interface that cannot be attached.
+    pub fn attach(&mut self, wanted: &Interfaces) -> anyhow::Result<&[Attachment]> {
+        self.attached = attach::attach(&mut self.ebpf, &self.pins, wanted)?;
+        self.pins.remove_other_versions()?;
+        Ok(&self.attached)
+    }
+
+    /// The interfaces as of the last attach.
+    #[must_use]
+    pub fn attached(&self) -> &[Attachment] {
+        &self.attached
+    }
+
+    /// Takes the event ring; there is one reader.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_events(&mut self) -> anyhow::Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map("EVENTS").context("the event ring was taken before")?;
+        Ok(RingBuf::try_from(map)?)
+    }
+
+    /// The policy word in force.
+    #[must_use]
+    pub fn policy(&self) -> PolicyWord {
+        self.tables.policy()
+    }
+
+    /// Switches mode, thresholds and refusal in one store.
+    pub fn set_policy(&self, policy: PolicyWord) {
+        self.tables.set_policy(policy);
+    }
+
+    /// Sets the event budget of each CPU (events a second) and the length of a rate-limit window.
+    pub fn set_budgets(&self, events_per_second: u32, rate_window: std::time::Duration) {
+        self.tables.set_constant(EVENTS_A_WINDOW, u64::from(events_per_second));
+        let window = u64::try_from(rate_window.as_nanos()).unwrap_or(u64::MAX);
+        self.tables.set_constant(RATE_WINDOW, window);
+    }
+
+    /// Makes `wanted` what is in force.
+    ///
+    /// # Errors
+    /// What the kernel refused; what was in force before it stays in force.
+    pub fn apply(&mut self, wanted: &Wanted) -> anyhow::Result<Change> {
+        self.tables.apply(wanted)
+    }
+
+    /// Sets (`Some`) or removes one entry.
+    ///
+    /// # Errors
+    /// If its table is full of stronger ones, or what the kernel refused.
+    pub fn put(&mut self, prefix: IpNet, meta: Option<Meta>) -> anyhow::Result<Change> {
+        self.tables.put(prefix, meta)
+    }
+
+    /// Replaces the zones alone, in the order that never drops what is exempt before or after.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_zones(&mut self, zones: &crate::policy::zone::ZoneTable) -> anyhow::Result<Change> {
+        self.tables.set_zones(zones)
+    }
+
+    /// What the kernel holds under exactly this prefix.
+    #[must_use]
+    pub fn get(&self, prefix: IpNet) -> Option<Meta> {
+        self.tables.get(prefix)
+    }
+
+    /// Every entry in force, with hits.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn installed(&self) -> anyhow::Result<Vec<Installed>> {
+        self.tables.installed()
+    }
+
+    /// Zone values in force.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn installed_zones(&self) -> anyhow::Result<Vec<(IpNet, ZoneValue)>> {
+        self.tables.installed_zones()
+    }
+
+    /// Port rules in force.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn installed_ports(&self) -> anyhow::Result<Vec<(u16, u64)>> {
+        self.tables.installed_ports()
+    }
+
+    /// How full the tables are.
+    #[must_use]
+    pub fn fill(&self) -> Fill {
+        self.tables.fill()
+    }
+
+    /// All counters.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn counters(&self) -> anyhow::Result<Vec<Counter>> {
+        counters::read(&self.counters)
+    }
+
+    /// Names what classes stand for, in the kernel, so that the next agent knows.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_classes(&self, records: impl Iterator<Item = (u8, Class)>) -> anyhow::Result<()> {
+        self.tables.set_classes(records)
+    }
+
+    /// The class names that the kernel holds.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn classes(&self) -> anyhow::Result<Vec<(u8, Class)>> {
+        self.tables.classes()
+    }
+
+    /// Detaches from every interface and removes every pin: nothing is judged any more.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn detach(&mut self) -> anyhow::Result<()> {
+        self.attached.clear();
+        self.pins.remove_everything()
+    }
+}

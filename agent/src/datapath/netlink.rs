@@ -1,0 +1,194 @@
+//! What rtnetlink says of the interfaces: index, name, kind and the XDP program each one runs.
+//!
+//! sysfs would show the interfaces of another network namespace than the one we are in, and bpf(2)
+//! does not say who holds an interface's hook.
+
+use std::io;
+
+use super::sys::RouteSocket;
+
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Kernel index.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Driver kind of a virtual device ("veth", "bridge", …); physical devices have none.
+    pub kind: Option<String>,
+    /// Whether it is the loopback.
+    pub loopback: bool,
+    /// The XDP program it runs.
+    pub xdp: Option<XdpAttached>,
+}
+
+/// An attached XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpAttached {
+    /// Kernel id of the program.
+    pub program: u32,
+    /// How it is attached.
+    pub mode: XdpMode,
+}
+
+/// How an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// After the driver has built a socket buffer: slower, but everywhere.
+    Generic,
+    /// On the card, or several at once.
+    Other,
+}
+
+impl Interface {
+    /// Whether traffic from outside can arrive here without passing another interface first.
+    #[must_use]
+    pub fn is_physical(&self) -> bool {
+        !self.loopback && self.kind.is_none()
+    }
+}
+
+/// All interfaces of this network namespace (RTM_GETLINK, rtnetlink(7)).
+///
+/// # Errors
+/// The socket's errors; a reply that does not parse is `InvalidData`.
+pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let socket = RouteSocket::open()?;
+    socket.send(&request())?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0u8; 64 << 10];
+    // Bounded: a dump of more interfaces than this is not a login host.
+    for _ in 0..4096 {
+        let length = socket.receive(&mut buffer)?;
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        while let Some((kind, body, after)) = message(rest) {
+            match kind {
+                NLMSG_DONE => return Ok(found),
+                NLMSG_ERROR => return Err(io::Error::other("rtnetlink refused the dump")),
+                RTM_NEWLINK => found.extend(link(body)),
+                _ => {}
+            }
+            rest = after;
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// A header (length, type, flags, sequence, port) and an empty `ifinfomsg`.
+fn request() -> [u8; 32] {
+    let mut message = [0u8; 32];
+    let fields: [(usize, &[u8]); 3] = [
+        (0, &32u32.to_ne_bytes()),
+        (4, &RTM_GETLINK.to_ne_bytes()),
+        (6, &NLM_F_REQUEST_DUMP.to_ne_bytes()),
+    ];
+    for (offset, bytes) in fields {
+        if let Some(place) = message.get_mut(offset..offset + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+    message
+}
+
+/// Splits the first message off: type, body, rest.
+fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
+    let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+    let body = bytes.get(16..length)?;
+    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn link(body: &[u8]) -> Option<Interface> {
+    let index = u32::from_ne_bytes(*body.get(4..)?.first_chunk()?);
+    let flags = u32::from_ne_bytes(*body.get(8..)?.first_chunk()?);
+    let mut interface = Interface {
+        index,
+        name: String::new(),
+        kind: None,
+        loopback: flags & IFF_LOOPBACK != 0,
+        xdp: None,
+    };
+    for (kind, value) in attributes(body.get(16..)?) {
+        match kind {
+            IFLA_IFNAME => interface.name = text(value),
+            IFLA_LINKINFO => {
+                interface.kind = attributes(value)
+                    .find(|(kind, _)| *kind == IFLA_INFO_KIND)
+                    .map(|(_, value)| text(value));
+            }
+            IFLA_XDP => interface.xdp = xdp(value),
+            _ => {}
+        }
+    }
+    Some(interface)
+}
+
+fn xdp(nested: &[u8]) -> Option<XdpAttached> {
+    let mut mode = XdpMode::Other;
+    let mut program = None;
+    for (kind, value) in attributes(nested) {
+        match (kind, value) {
+            (IFLA_XDP_ATTACHED, [0, ..]) => return None,
+            (IFLA_XDP_ATTACHED, [1, ..]) => mode = XdpMode::Native,
+            (IFLA_XDP_ATTACHED, [2, ..]) => mode = XdpMode::Generic,
+            (IFLA_XDP_PROG_ID, id) => program = id.first_chunk().map(|id| u32::from_ne_bytes(*id)),
+            _ => {}
+        }
+    }
+    Some(XdpAttached { program: program?, mode })
+}
+
+/// Walks route attributes (rtnetlink(7)): length, type, value, padded to four bytes.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
+        let kind = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?);
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        // The top bits only say that a value is nested or in network order.
+        Some((kind & 0x3fff, value))
+    })
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned()
+}
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST_DUMP: u16 = 0x301;
+const IFF_LOOPBACK: u32 = 8;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::{attributes, interfaces, xdp};
+
+    #[test]
+    fn the_loopback_is_there_and_not_physical() {
+        let all = interfaces().unwrap();
+        let loopback = all.iter().find(|interface| interface.loopback).unwrap();
+        assert!(!loopback.is_physical());
+        assert!(!loopback.name.is_empty());
+    }
+
+    #[test]
+    fn truncated_attributes_end_the_walk() {
+        let bytes = [8, 0, 4, 0, 1, 2, 3, 4, 12, 0, 5, 0, 1];
+        assert_eq!(attributes(&bytes).collect::<Vec<_>>(), [(4, &[1, 2, 3, 4][..])]);
+        assert_eq!(xdp(&bytes), None);
+    }
+}

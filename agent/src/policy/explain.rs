@@ -1,0 +1,456 @@
+//! Why an address is let in or refused: the kernel's own verdict, asked in userspace, with every step.
+//!
+//! The verdict is `edgeward_ebpf::verdict::judge`; this file answers its questions from configuration
+//! and decisions and writes down what it asked. Whoever judges the client behind a proxy derives that
+//! client first and then enters at [`explain_client`].
+
+use std::{net::IpAddr, time::Duration};
+
+use edgeward_ebpf::{
+    abi::{PolicyWord, SCORE_BLOCKED_ZONE, mode as word_mode, profile, zone as bits},
+    verdict::{Entry, Outcome, Port, Source, Verdict, judge},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    clock::Now,
+    decision::{Decision, Kind},
+    mode::{Mode, Refusal},
+    prefix::{canonical_address, host_network},
+    standing::{By, Found, strongest},
+    zone::{ZoneMatch, matches},
+};
+use crate::config::{Config, List, Service, Thresholds, Uses, Zone, duration};
+
+/// Everything a verdict is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Zones of the configuration.
+    pub zones: &'a [Zone],
+    /// Lists of the configuration.
+    pub lists: &'a [List],
+    /// Services of the configuration.
+    pub services: &'a [Service],
+    /// Decisions of both kinds: all, or those whose prefix covers the address.
+    pub decisions: &'a [&'a Decision],
+    /// The mode in force, which may not be the configuration's.
+    pub mode: Mode,
+    /// How the kernel refuses.
+    pub refusal: Refusal,
+    /// Scores that refuse or slow.
+    pub thresholds: Thresholds,
+    /// The present.
+    pub now: Now,
+}
+
+/// How the judged address was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientReason {
+    /// It is the other end of the connection.
+    Peer,
+}
+
+/// The address to be judged, and how it was found.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Any spelling; it is judged in its canonical form.
+    pub address: IpAddr,
+    /// How it was found.
+    pub reason: ClientReason,
+    /// Steps of the search for it; they come before those of the verdict.
+    pub steps: Vec<Step>,
+}
+
+/// The judgement before the mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judged {
+    /// Nothing is held against it, or it is exempt.
+    Pass,
+    /// A trusted proxy: the client behind it is judged.
+    Defer,
+    /// To be refused.
+    Deny,
+    /// To be held to the tighter rate limits.
+    Limit,
+}
+
+/// What the mode makes of the judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Let on.
+    Pass,
+    /// Dropped in the kernel.
+    Drop,
+    /// TCP is answered by a reset, the rest dropped.
+    Reset,
+    /// A proxied request is answered with a refusal.
+    Refuse,
+    /// Held to the tighter rate limits.
+    Limit,
+}
+
+/// One question of the verdict and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What was asked: `exempt zone`, `reputation`, …
+    pub check: String,
+    /// `yes`, `no`, `not asked`, or the answer in a word or two.
+    pub result: String,
+    /// What decided; empty where there is nothing to add.
+    pub detail: String,
+}
+
+/// The answer. Fields without a value are `null` in JSON, so that scripts find each of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The judged address, canonical.
+    pub client: IpAddr,
+    /// How it was found.
+    pub client_reason: ClientReason,
+    /// The port it was judged for; without one, rules of ports are left out.
+    pub port: Option<u16>,
+    /// The judgement before the mode.
+    pub verdict: Judged,
+    /// What the mode makes of it.
+    pub action: Action,
+    /// Why, as events and counters name it.
+    pub reason: Option<String>,
+    /// The mode in force.
+    pub mode: Mode,
+    /// Score of the entry found, 1..=100; absent without one and for blocked zones.
+    pub score: Option<u8>,
+    /// The listed prefix that was found.
+    pub prefix: Option<IpNet>,
+    /// The zone that decided.
+    pub zone: Option<String>,
+    /// The list that the entry comes from.
+    pub list: Option<String>,
+    /// Who made the entry: `blocked_zone`, `list`, `operator`, `detection`, `feed`.
+    pub origin: Option<String>,
+    /// The reason of the decision or of the list.
+    pub detail: Option<String>,
+    /// When the entry ends, milliseconds since the epoch.
+    pub expires: Option<u64>,
+    /// Every zone that holds the address, by use.
+    pub zones: Vec<ZoneMatch>,
+    /// Every question in the order of the verdict, up to the one that decided.
+    pub steps: Vec<Step>,
+}
+
+impl<'a> Facts<'a> {
+    /// Facts of a configuration, with the operator's mode and the decisions.
+    #[must_use]
+    pub fn new(config: &'a Config, mode: Mode, decisions: &'a [&'a Decision], now: Now) -> Self {
+        Self {
+            zones: &config.zones,
+            lists: &config.lists,
+            services: &config.services,
+            decisions,
+            mode,
+            refusal: config.refusal,
+            thresholds: config.reputation,
+            now,
+        }
+    }
+
+    fn policy(&self) -> PolicyWord {
+        let mode = match self.mode {
+            Mode::Off => word_mode::OFF,
+            Mode::Log => word_mode::LOG,
+            Mode::Block => word_mode::BLOCK,
+        };
+        let reset = self.refusal == Refusal::Reset;
+        PolicyWord::new(mode, self.thresholds.block, self.thresholds.limit, reset, false, false, 0)
+    }
+}
+
+/// Explains what happens to a direct source. `port` is the destination.
+#[must_use]
+pub fn explain(facts: &Facts<'_>, address: IpAddr, port: Option<u16>) -> Explanation {
+    explain_client(facts, Client { address, reason: ClientReason::Peer, steps: Vec::new() }, port)
+}
+
+/// Explains what happens to a client that was found already.
+#[must_use]
+pub fn explain_client(facts: &Facts<'_>, client: Client, port: Option<u16>) -> Explanation {
+    let address = canonical_address(client.address);
+    let mut source = Asked::new(facts, address, port);
+    let mut steps = client.steps;
+    let outcome = if facts.mode == Mode::Off {
+        steps.push(step("mode", "off", "nothing is evaluated".to_owned()));
+        Outcome::Pass
+    } else {
+        let outcome = judge(facts.policy(), &mut source).outcome;
+        steps.extend(source.steps(outcome));
+        outcome
+    };
+    let found = source.found;
+    let verdict = match outcome.verdict() {
+        Verdict::Pass => Judged::Pass,
+        Verdict::Defer => Judged::Defer,
+        Verdict::Deny => Judged::Deny,
+        Verdict::Limit => Judged::Limit,
+    };
+    let decided = match outcome {
+        Outcome::Exempt => source.zone(Uses::EXEMPT).map(|found| found.zone.clone()),
+        Outcome::Defer => source.zone(Uses::TRUSTED_PROXY).map(|found| found.zone.clone()),
+        _ => None,
+    };
+    let by_zone = |found: Found<'_>| match found.by {
+        By::Zone(zone) => Some(zone.name.clone()),
+        By::List(_) | By::Decision(_) => None,
+    };
+    let by_list = |found: Found<'_>| match found.by {
+        By::List(list) => Some(list.name.clone()),
+        By::Zone(_) | By::Decision(_) => None,
+    };
+    Explanation {
+        client: address,
+        client_reason: client.reason,
+        port,
+        verdict,
+        action: action(verdict, facts),
+        reason: outcome.reason().map(str::to_owned),
+        mode: facts.mode,
+        score: found.map(|found| found.score).filter(|score| *score != SCORE_BLOCKED_ZONE),
+        prefix: found.map(|found| found.prefix),
+        zone: decided.or_else(|| found.and_then(by_zone)),
+        list: found.and_then(by_list),
+        origin: found.map(|found| found.by.origin().name().to_owned()),
+        detail: found.and_then(|found| found.by.reason()).map(str::to_owned),
+        expires: found.and_then(|found| found.by.expires()),
+        zones: source.matches,
+        steps,
+    }
+}
+
+/// Explains from the configuration alone: no daemon, no decisions, the mode of a first start.
+#[must_use]
+pub fn offline(config: &Config, address: IpAddr, port: Option<u16>) -> serde_json::Value {
+    let facts = Facts::new(config, config.mode, &[], Now::default());
+    let explanation = explain(&facts, address, port);
+    // Every field is a word, a number or a list of them: there is nothing that JSON cannot hold.
+    serde_json::to_value(explanation).unwrap_or_default()
+}
+
+fn action(verdict: Judged, facts: &Facts<'_>) -> Action {
+    match (facts.mode, verdict, facts.refusal) {
+        (Mode::Off | Mode::Log, _, _) | (_, Judged::Pass | Judged::Defer, _) => Action::Pass,
+        (Mode::Block, Judged::Limit, _) => Action::Limit,
+        (Mode::Block, Judged::Deny, Refusal::Drop) => Action::Drop,
+        (Mode::Block, Judged::Deny, Refusal::Reset) => Action::Reset,
+    }
+}
+
+/// The verdict's source of facts in userspace; remembers what it answered.
+struct Asked<'a> {
+    facts: &'a Facts<'a>,
+    address: IpAddr,
+    port: Option<u16>,
+    matches: Vec<ZoneMatch>,
+    /// The exempt decision that covers the address and ends last.
+    exempt: Option<&'a Decision>,
+    found: Option<Found<'a>>,
+    profile: Option<u32>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(facts: &'a Facts<'a>, address: IpAddr, port: Option<u16>) -> Self {
+        let host = host_network(address);
+        let until = |decision: &&Decision| facts.now.expiry_tick(decision.expires);
+        let exempt = facts
+            .decisions
+            .iter()
+            .copied()
+            .filter(|decision| decision.kind == Kind::Exempt && decision.prefix.contains(&host))
+            .filter(|decision| facts.now.is_live(until(decision)))
+            .max_by_key(until);
+        let matches = matches(facts.zones, address);
+        Self { facts, address, port, matches, exempt, found: None, profile: None }
+    }
+
+    fn zone(&self, role: Uses) -> Option<&ZoneMatch> {
+        let names = role.names();
+        self.matches.iter().find(|found| names.contains(&found.role.as_str()))
+    }
+
+    fn service(&self) -> Option<&'a Service> {
+        let port = self.port?;
+        self.facts.services.iter().find(|service| service.ports.contains(&port))
+    }
+}
+
+impl Source for Asked<'_> {
+    fn zones(&mut self) -> u32 {
+        let uses = Uses::NAMED
+            .iter()
+            .filter(|(_, role)| self.zone(*role).is_some())
+            .fold(0, |uses, (_, role)| uses | u32::from(role.bits()));
+        if self.exempt.is_some() { uses | bits::EXEMPT } else { uses }
+    }
+
+    fn listed(&mut self, enough: u8) -> Option<Entry> {
+        let facts = self.facts;
+        self.found =
+            strongest(self.address, facts.zones, facts.lists, facts.decisions, enough, facts.now);
+        self.found.map(|found| Entry { score: found.score, class: 0 })
+    }
+
+    fn port(&mut self) -> Port {
+        let service = self.service();
+        Port {
+            restricted: service.is_some_and(|service| service.restricted),
+            protected: service.is_some(),
+        }
+    }
+
+    fn over_limit(&mut self, profile: u32) -> bool {
+        self.profile = Some(profile);
+        false
+    }
+}
+
+/// What was asked, in words.
+impl Asked<'_> {
+    /// The steps up to the one that decided.
+    fn steps(&self, outcome: Outcome) -> Vec<Step> {
+        let asked = match outcome {
+            Outcome::Exempt => 1,
+            Outcome::Defer => 2,
+            Outcome::BlockedZone => 3,
+            Outcome::RestrictedOrigin => 4,
+            Outcome::Reputation => 5,
+            Outcome::Pass | Outcome::Limited | Outcome::RateLimit => 6,
+        };
+        let all = [
+            self.exempt_step(),
+            self.zone_step("trusted proxy", Uses::TRUSTED_PROXY),
+            self.zone_step("blocked zone", Uses::BLOCKED),
+            self.origin_step(),
+            self.reputation_step(),
+            self.rate_step(),
+        ];
+        all.into_iter().take(asked).collect()
+    }
+
+    fn exempt_step(&self) -> Step {
+        let step = self.zone_step("exempt zone", Uses::EXEMPT);
+        match self.exempt {
+            Some(decision) if step.result == NO => {
+                let detail = format!("decision of {} for {}{}{}", decision.origin, decision.prefix,
+                    quoted(&decision.reason), ending(decision.expires, self.facts.now));
+                Step { check: "exempt decision".to_owned(), detail, result: YES.to_owned() }
+            }
+            _ => step,
+        }
+    }
+
+    fn zone_step(&self, check: &str, role: Uses) -> Step {
+        match self.zone(role) {
+            Some(found) => step(check, YES, format!("\"{}\" {}", found.zone, found.prefix)),
+            None => step(check, NO, String::new()),
+        }
+    }
+
+    fn origin_step(&self) -> Step {
+        let check = "restricted service";
+        if let Some(found) = self.zone(Uses::ALLOWED_ORIGIN) {
+            return step(check, NO, format!("allowed origin \"{}\" {}", found.zone, found.prefix));
+        }
+        match (self.port, self.service()) {
+            (Some(port), Some(service)) if service.restricted => step(
+                check,
+                YES,
+                format!("\"{}\" on port {port} takes trusted proxies and allowed origins only", service.name),
+            ),
+            (Some(port), Some(service)) => {
+                step(check, NO, format!("\"{}\" on port {port} is open to all", service.name))
+            }
+            (Some(port), None) => step(check, NO, format!("port {port} belongs to no service")),
+            (None, _) => self.unreachable_step(check),
+        }
+    }
+
+    /// Without a port: which services would turn the address away.
+    fn unreachable_step(&self, check: &str) -> Step {
+        let restricted: Vec<String> = self
+            .facts
+            .services
+            .iter()
+            .filter(|service| service.restricted)
+            .map(|service| {
+                let ports: Vec<String> = service.ports.iter().map(u16::to_string).collect();
+                format!("\"{}\" (port {})", service.name, ports.join(", "))
+            })
+            .collect();
+        if restricted.is_empty() {
+            return step(check, NO, "no service is restricted".to_owned());
+        }
+        let detail = format!(
+            "no port given; neither a trusted proxy nor an allowed origin, it could not reach {}",
+            restricted.join(", ")
+        );
+        step(check, "not asked", detail)
+    }
+
+    fn reputation_step(&self) -> Step {
+        let Thresholds { block, limit } = self.facts.thresholds;
+        let Some(found) = self.found else {
+            return step("reputation", NO, "not listed".to_owned());
+        };
+        let result = match found.score {
+            score if score >= block => format!("score {score}, refused from {block} on"),
+            score if score >= limit => format!("score {score}, limited from {limit} on"),
+            score => format!("score {score}, below {limit}"),
+        };
+        let who = match found.by {
+            By::Zone(zone) => format!("zone \"{}\"", zone.name),
+            By::List(list) => format!("list \"{}\"", list.name),
+            By::Decision(decision) => format!("decision of {}", decision.origin),
+        };
+        let reason = found.by.reason().map(quoted).unwrap_or_default();
+        let detail = format!("{who} for {}{reason}{}", found.prefix, ending(found.by.expires(), self.facts.now));
+        Step { check: "reputation".to_owned(), result, detail }
+    }
+
+    fn rate_step(&self) -> Step {
+        let detail = match (self.profile, self.port) {
+            (Some(profile), _) if profile & profile::LIMITED != 0 => {
+                "held to the tighter limits; its rate is not evaluated here"
+            }
+            (Some(_), _) => "held to the limits of a service; its rate is not evaluated here",
+            (None, None) => "no port given; the limits of services are not evaluated here",
+            (None, Some(_)) => "no limit applies: the port belongs to no service",
+        };
+        let result = if self.profile.is_some() || self.port.is_none() { "not evaluated" } else { NO };
+        step("rate limit", result, detail.to_owned())
+    }
+}
+
+fn step(check: &str, result: &str, detail: String) -> Step {
+    Step { check: check.to_owned(), result: result.to_owned(), detail }
+}
+
+fn quoted(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(", \"{reason}\"") }
+}
+
+/// How long something lasts, to the second: a person asks how much longer, not until which date.
+fn ending(expires: Option<u64>, now: Now) -> String {
+    let Some(at) = expires else {
+        return String::new();
+    };
+    let left = Duration::from_secs(at.saturating_sub(now.wall_ms) / 1_000);
+    format!(", for another {}", duration::format(left))
+}
+
+const YES: &str = "yes";
+const NO: &str = "no";
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! The XDP program: the shared parser and verdict over the packet and the maps.
+//!
+//! Nothing here decides. [`edgeward_ebpf::frame::parse`] reads, [`edgeward_ebpf::verdict::judge`]
+//! judges, this file turns the outcome into an XDP action, a counter and at most one event.
+#![no_std]
+#![no_main]
+// Inline assembly for this target is not stable yet; both supported compilers accept the feature.
+#![feature(asm_experimental_arch)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::indexing_slicing,
+    reason = "the verifier proves every access in this binary before it runs"
+)]
+
+mod program {
+    pub(crate) mod count;
+    pub(crate) mod events;
+    pub(crate) mod maps;
+    pub(crate) mod packet;
+    pub(crate) mod respond;
+    pub(crate) mod source;
+    pub(crate) mod word;
+}
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    macros::xdp,
+    programs::XdpContext,
+};
+use edgeward_ebpf::{
+    abi::{Control, PolicyWord, counter, mode},
+    frame::{self, Cause, Frame, Parsed},
+    verdict::{self, Verdict},
+};
+use program::{
+    count::count,
+    events, maps,
+    packet::Packet,
+    respond,
+    source::PacketSource,
+};
+
+/// Judges one frame, multi-buffer packets included (Linux 5.18).
+#[xdp(frags)]
+fn edgeward_xdp(ctx: XdpContext) -> u32 {
+    run(&ctx)
+}
+
+/// The same for kernels that refuse to load a program for multi-buffer packets.
+#[xdp]
+fn edgeward_linear(ctx: XdpContext) -> u32 {
+    run(&ctx)
+}
+
+#[inline(always)]
+fn run(ctx: &XdpContext) -> u32 {
+    let packet = Packet::new(ctx);
+    // Absent only if the kernel is out of its mind; passing is what a missing program would do.
+    let Some(control) = maps::control() else {
+        return XDP_PASS;
+    };
+    let policy = PolicyWord(control.word);
+    if !matches!(policy.mode(), mode::LOG | mode::BLOCK) {
+        count(counter::UNJUDGED, packet.len());
+        return XDP_PASS;
+    }
+    match frame::parse(&packet) {
+        Parsed::Ip(frame) => judge(ctx, &packet, control, policy, &frame),
+        Parsed::NotIp => {
+            count(counter::NOT_IP, packet.len());
+            XDP_PASS
+        }
+        Parsed::Unreadable(cause) => unreadable(policy, cause, packet.len()),
+    }
+}
+
+#[inline(always)]
+fn judge(
+    ctx: &XdpContext,
+    packet: &Packet,
+    control: &Control,
+    policy: PolicyWord,
+    frame: &Frame,
+) -> u32 {
+    let mut source = PacketSource::new(packet, frame, control, policy);
+    let judgement = verdict::judge(policy, &mut source);
+    let outcome = judgement.outcome;
+    let enforced = policy.mode() == mode::BLOCK;
+    let index = outcome as u32 + if enforced { 0 } else { counter::LOGGED };
+    match outcome.verdict() {
+        Verdict::Pass | Verdict::Defer => {
+            count(outcome as u32, packet.len());
+            match frame.transport {
+                None => XDP_PASS,
+                // An exempt source or a proxy is never dropped, whatever it sends.
+                Some(cause) if outcome as u32 != 0 => {
+                    count(counter::CAUSE + cause as u32, packet.len());
+                    XDP_PASS
+                }
+                Some(cause) => unreadable(policy, cause, packet.len()),
+            }
+        }
+        Verdict::Limit => {
+            count(index, packet.len());
+            events::send(ctx, packet, control, frame, judgement, source.now());
+            XDP_PASS
+        }
+        Verdict::Deny => {
+            count(index, packet.len());
+            events::send(ctx, packet, control, frame, judgement, source.now());
+            match enforced {
+                false => XDP_PASS,
+                true if policy.reset() => respond::reset(ctx, packet, frame),
+                true => XDP_DROP,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn unreadable(policy: PolicyWord, cause: Cause, bytes: u64) -> u32 {
+    count(counter::CAUSE + cause as u32, bytes);
+    if policy.drop_unreadable() && policy.mode() == mode::BLOCK { XDP_DROP } else { XDP_PASS }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

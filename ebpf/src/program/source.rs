@@ -1,0 +1,373 @@
+//! The facts about a packet's source, looked up in the maps as the verdict asks for them.
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::lpm_trie::Key};
+use edgeward_ebpf::{
+    abi::{
+        Control, FOREVER, PolicyWord, RateKey, StashKey, TICK_SHIFT, ZoneValue, counter, hosts, port,
+        present, zone,
+    },
+    frame::{self, Address, Frame},
+    lookup::{
+        EXACT6, Kind4, Meta, SLOTS4, SLOTS6, element6, filter6, hash6, length_of, mask6, place4,
+        table4,
+    },
+    verdict::{Entry, Port, Source},
+};
+
+use super::{
+    count::count,
+    maps::{self, BucketCell, ListedCell, RateCell},
+    packet::Packet,
+    word::Word,
+};
+
+/// One packet's source.
+pub(crate) struct PacketSource<'a> {
+    packet: &'a Packet,
+    frame: &'a Frame,
+    control: &'a Control,
+    present: u16,
+    /// IPv4: the [`table4`] bits. IPv6: [`table4::NETS`] where the tries must be asked.
+    touched: u64,
+    now_ns: u64,
+    best: Option<Found>,
+}
+
+/// A live entry: what it says and where its hits are counted.
+#[derive(Clone, Copy)]
+struct Found {
+    meta: Meta,
+    hits: &'static Word,
+}
+
+impl<'a> PacketSource<'a> {
+    #[inline(always)]
+    pub(crate) fn new(
+        packet: &'a Packet,
+        frame: &'a Frame,
+        control: &'a Control,
+        policy: PolicyWord,
+    ) -> Self {
+        let present = policy.present();
+        let touched = match frame.source {
+            Address::V4(address) if present & present::TABLE4 != 0 => table_bits(address),
+            Address::V6(hi, _) if present & (present::LIST6 | present::ZONES6) != 0 => {
+                if present & present::WIDE6 != 0 || trie_bit(hi, control.seed) {
+                    table4::NETS
+                } else {
+                    0
+                }
+            }
+            _ => 0,
+        };
+        Self { packet, frame, control, present, touched, now_ns: 0, best: None }
+    }
+
+    /// `CLOCK_BOOTTIME` in ns, read once: a clean packet never pays for it.
+    #[inline(always)]
+    pub(crate) fn now(&mut self) -> u64 {
+        if self.now_ns == 0 {
+            // SAFETY: the helper takes no arguments and only returns a number.
+            self.now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        }
+        self.now_ns
+    }
+
+    /// Whether `expires` is still to come.
+    #[inline(always)]
+    fn live(&mut self, expires: u32) -> bool {
+        expires == FOREVER || (self.now() >> TICK_SHIFT) < expires as u64
+    }
+
+    /// Keeps the entry if it is alive and stronger; says whether it is enough to stop.
+    #[inline(always)]
+    fn offer(&mut self, word: u64, hits: &'static Word, enough: u8) -> bool {
+        let meta = Meta::of(word);
+        if !self.live(meta.expires()) {
+            return false;
+        }
+        if self.best.is_none_or(|best| best.meta.score() < meta.score()) {
+            self.best = Some(Found { meta, hits });
+        }
+        meta.score() >= enough
+    }
+
+    #[inline(always)]
+    fn listed4(&mut self, address: u32, enough: u8) {
+        if self.touched & table4::HOSTS != 0 && self.exact4(address, Kind4::Host, enough) {
+            return;
+        }
+        if self.touched & table4::NETS == 0 {
+            return;
+        }
+        if self.present & present::NET24 != 0
+            && self.exact4(address & !0xff, Kind4::Net24, enough)
+        {
+            return;
+        }
+        if self.present & present::LIST4 == 0 {
+            return;
+        }
+        let mut length = 32;
+        let mut depth = 0;
+        while depth < NESTED_MAX {
+            let Some(cell) = maps::LIST4.get(Key::new(length, address.to_be_bytes())) else {
+                return;
+            };
+            match self.trie_step(cell, enough) {
+                Some(next) => length = next,
+                None => return,
+            }
+            depth += 1;
+        }
+    }
+
+    /// One step from the longest prefix towards the shorter ones that also cover the source: a longer
+    /// one that has expired or is too weak must not hide them.
+    #[inline(always)]
+    fn trie_step(&mut self, cell: &'static ListedCell, enough: u8) -> Option<u32> {
+        let word = cell.meta.load();
+        if self.offer(word, &cell.hits, enough) {
+            return None;
+        }
+        (length_of(word) as u32).checked_sub(1)
+    }
+
+    #[inline(always)]
+    fn exact4(&mut self, address: u32, kind: Kind4, enough: u8) -> bool {
+        let Some(buckets) = maps::HOSTS.get(hosts::V4) else {
+            return false;
+        };
+        let Some(header) = buckets.get(0) else {
+            return false;
+        };
+        let shift = header.words[0].load() as u32;
+        let place = place4(address, kind, self.control.seed, shift);
+        let Some(bucket) = buckets.get(place.element) else {
+            return false;
+        };
+        let mut free = false;
+        let mut index = 0;
+        while index < SLOTS4 {
+            let slot = bucket.words[index].load();
+            if slot >> 46 == place.tag as u64 && slot != 0 {
+                return self.offer(slot, &bucket.words[SLOTS4 + index], enough);
+            }
+            free |= slot == 0;
+            index += 1;
+        }
+        if free {
+            return false;
+        }
+        let length = if matches!(kind, Kind4::Host) { 32 } else { 24 };
+        self.stash(StashKey { hi: 0, lo: address as u64, length, family: 4 }, enough)
+    }
+
+    #[inline(always)]
+    fn stash(&mut self, key: StashKey, enough: u8) -> bool {
+        // SAFETY: the kernel frees an element after a grace period, and no program outlives one; the
+        // cell is read through atomics.
+        let Some(cell) = maps::STASH.get_ptr(key).map(|cell| unsafe { &*cell }) else {
+            return false;
+        };
+        self.offer(cell.meta.load(), &cell.hits, enough)
+    }
+
+    #[inline(always)]
+    fn listed6(&mut self, hi: u64, lo: u64, enough: u8) {
+        let mut index = 0;
+        while index < EXACT6.len() {
+            let (length, bit) = EXACT6[index];
+            if self.present & bit != 0 && self.exact6(hi, lo, length, enough) {
+                return;
+            }
+            index += 1;
+        }
+        if self.touched & table4::NETS == 0 || self.present & present::LIST6 == 0 {
+            return;
+        }
+        let address = bytes6(hi, lo);
+        let mut length = 128;
+        let mut depth = 0;
+        while depth < NESTED_MAX {
+            let Some(cell) = maps::LIST6.get(Key::new(length, address)) else {
+                return;
+            };
+            match self.trie_step(cell, enough) {
+                Some(next) => length = next,
+                None => return,
+            }
+            depth += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn exact6(&mut self, hi: u64, lo: u64, length: u8, enough: u8) -> bool {
+        let (hi, lo) = mask6(hi, lo, length);
+        let hash = hash6(hi, lo, length, self.control.seed);
+        if !filter_bit(hash) {
+            return false;
+        }
+        let Some(buckets) = maps::HOSTS.get(hosts::V6) else {
+            return false;
+        };
+        let Some(header) = buckets.get(0) else {
+            return false;
+        };
+        let shift = header.words[0].load() as u32;
+        let Some(bucket) = buckets.get(element6(hash, shift)) else {
+            return false;
+        };
+        let mut free = false;
+        let mut index = 0;
+        while index < SLOTS6 {
+            // The meta word first: it is written after the key and cleared before it.
+            let word = bucket.words[META6 + index].load();
+            if key_at(bucket, index) == (hi, lo) && word != 0 && length_of(word) == length {
+                return self.offer(word, &bucket.words[HITS6 + index], enough);
+            }
+            free |= word == 0;
+            index += 1;
+        }
+        if free {
+            return false;
+        }
+        self.stash(StashKey { hi, lo, length: length as u32, family: 6 }, enough)
+    }
+
+    #[inline(always)]
+    fn rate_key(&self) -> RateKey {
+        match self.frame.source {
+            Address::V4(host) => RateKey { network: 0, host, family: 4 },
+            Address::V6(network, _) => RateKey { network, host: 0, family: 6 },
+        }
+    }
+}
+
+impl Source for PacketSource<'_> {
+    #[inline(always)]
+    fn zones(&mut self) -> u32 {
+        if self.touched & table4::NETS == 0 {
+            return 0;
+        }
+        let value: Option<&ZoneValue> = match self.frame.source {
+            Address::V4(address) if self.present & present::ZONES4 != 0 => {
+                maps::ZONES4.get(Key::new(32, address.to_be_bytes()))
+            }
+            Address::V6(hi, lo) if self.present & present::ZONES6 != 0 => {
+                maps::ZONES6.get(Key::new(128, bytes6(hi, lo)))
+            }
+            _ => None,
+        };
+        match value {
+            None => 0,
+            Some(value) if value.uses & zone::EXEMPT != 0 && !self.live(value.exempt_until) => {
+                value.uses & !zone::EXEMPT
+            }
+            Some(value) => value.uses,
+        }
+    }
+
+    #[inline(always)]
+    fn listed(&mut self, enough: u8) -> Option<Entry> {
+        match self.frame.source {
+            Address::V4(address) => {
+                if self.touched != 0 {
+                    self.listed4(address, enough);
+                }
+            }
+            Address::V6(hi, lo) => {
+                if self.present & present::ANY6 != 0 {
+                    self.listed6(hi, lo, enough);
+                }
+            }
+        }
+        let best = self.best?;
+        best.hits.add_one();
+        Some(Entry { score: best.meta.score(), class: best.meta.class() })
+    }
+
+    #[inline(always)]
+    fn port(&mut self) -> Port {
+        if self.present & present::PORTS == 0 {
+            return Port::default();
+        }
+        let rules = maps::PORTS.get(self.frame.destination_port as u32).copied().unwrap_or(0);
+        Port { restricted: rules & port::RESTRICTED != 0, protected: rules & port::PROTECTED != 0 }
+    }
+
+    #[inline(always)]
+    fn over_limit(&mut self, profile: u32) -> bool {
+        if self.present & present::RATE == 0 || self.control.rate_window_ns == 0 {
+            return false;
+        }
+        let Some(limits) = maps::LIMITS.get(profile) else {
+            return false;
+        };
+        if limits.connections == 0 && limits.packets == 0 {
+            return false;
+        }
+        let window = self.now() / self.control.rate_window_ns;
+        let opens = frame::opens_connection(self.packet, self.frame);
+        let key = self.rate_key();
+        // SAFETY: as for the stash: no element is freed while the program runs.
+        let Some(state) = maps::RATES.get_ptr(key).map(|state| unsafe { &*state }) else {
+            let state = RateCell {
+                window: Word::new(window),
+                connections: Word::new(u64::from(opens)),
+                packets: Word::new(1),
+            };
+            if maps::RATES.insert(key, state, 0).is_err() {
+                count(counter::RATE_LOST, 0);
+            }
+            return false;
+        };
+        // Plain loads and stores: a source that arrives on two CPUs at once may lose a count.
+        if state.window.load() != window {
+            state.window.store(window);
+            state.connections.store(0);
+            state.packets.store(0);
+        }
+        let packets = state.packets.load().saturating_add(1);
+        let connections = state.connections.load().saturating_add(u64::from(opens));
+        state.packets.store(packets);
+        state.connections.store(connections);
+        // Open connections go on when only new ones are too many.
+        limits.packets != 0 && packets > limits.packets as u64
+            || opens && limits.connections != 0 && connections > limits.connections as u64
+    }
+}
+
+#[inline(always)]
+fn table_bits(address: u32) -> u64 {
+    let (word, bit) = table4::position(address);
+    maps::TABLE4.get(word).map_or(0, |word| word.load() >> bit & 3)
+}
+
+#[inline(always)]
+fn trie_bit(hi: u64, seed: u64) -> bool {
+    let (hi, lo) = mask6(hi, 0, filter6::TRIE_LENGTH);
+    filter_bit(hash6(hi, lo, filter6::TRIE_LENGTH, seed))
+}
+
+#[inline(always)]
+fn filter_bit(hash: u64) -> bool {
+    let (word, bit) = filter6::position(hash);
+    maps::FILTER6.get(word).is_some_and(|word| word.load() >> bit & 1 != 0)
+}
+
+#[inline(always)]
+fn key_at(bucket: &BucketCell, index: usize) -> (u64, u64) {
+    (bucket.words[index * 2].load(), bucket.words[index * 2 + 1].load())
+}
+
+#[inline(always)]
+fn bytes6(hi: u64, lo: u64) -> [u8; 16] {
+    ((hi as u128) << 64 | lo as u128).to_be_bytes()
+}
+
+/// Entries of one trie that may cover a source and still hide a stronger one behind them.
+const NESTED_MAX: u32 = 8;
+/// First word of the metas and of the hits in an IPv6 bucket.
+const META6: usize = SLOTS6 * 2;
+const HITS6: usize = SLOTS6 * 3;
