@@ -28,8 +28,13 @@ pub enum ClassOrigin {
 
 impl ClassOrigin {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 5] =
-        [Self::BlockedZone, Self::List, Self::Operator, Self::Detection, Self::Feed];
+    pub const ALL: [Self; 5] = [
+        Self::BlockedZone,
+        Self::List,
+        Self::Operator,
+        Self::Detection,
+        Self::Feed,
+    ];
 
     /// The code in [`Class::origin`]; also the identifier of the origin's "other" class.
     #[must_use]
@@ -40,7 +45,9 @@ impl ClassOrigin {
     /// The origin of a code; `None` for one that a later version may have written.
     #[must_use]
     pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|origin| u32::from(origin.code()) == code)
+        Self::ALL
+            .into_iter()
+            .find(|origin| u32::from(origin.code()) == code)
     }
 
     /// Its word in JSON, tables and events.
@@ -77,7 +84,10 @@ pub struct Classes {
 
 impl Default for Classes {
     fn default() -> Self {
-        let mut classes = Self { names: vec![None; 256], ids: HashMap::new() };
+        let mut classes = Self {
+            names: vec![None; 256],
+            ids: HashMap::new(),
+        };
         for origin in ClassOrigin::ALL {
             classes.set(origin.code(), origin, OTHER);
         }
@@ -97,7 +107,10 @@ impl Classes {
             let Some((origin, name)) = read(&record) else {
                 continue;
             };
-            if id >= FIRST_NAMED && classes.find(origin, &name).is_none() && classes.get(id).is_none() {
+            if id >= FIRST_NAMED
+                && classes.find(origin, &name).is_none()
+                && classes.get(id).is_none()
+            {
                 classes.set(id, origin, &name);
             }
         }
@@ -144,7 +157,10 @@ impl Classes {
 
     /// Every class as the kernel map keeps it, by rising identifier.
     pub fn records(&self) -> impl Iterator<Item = (u8, Class)> + '_ {
-        (0..=u8::MAX).filter_map(|id| self.get(id).map(|(origin, name)| (id, record(origin, name))))
+        (0..=u8::MAX).filter_map(|id| {
+            self.get(id)
+                .map(|(origin, name)| (id, record(origin, name)))
+        })
     }
 
     fn find(&self, origin: ClassOrigin, name: &str) -> Option<u8> {
@@ -154,7 +170,10 @@ impl Classes {
     fn set(&mut self, id: u8, origin: ClassOrigin, name: &str) {
         if let Some(slot) = self.names.get_mut(usize::from(id)) {
             *slot = Some((origin, name.to_owned()));
-            self.ids.entry(origin).or_default().insert(name.to_owned(), id);
+            self.ids
+                .entry(origin)
+                .or_default()
+                .insert(name.to_owned(), id);
         }
     }
 }
@@ -163,11 +182,15 @@ impl Classes {
 fn cut(name: &str) -> &str {
     // A zero would end the name where it is read back.
     let name = name.split('\0').next().unwrap_or_default();
-    name.get(..name.floor_char_boundary(CLASS_NAME_BYTES)).unwrap_or_default()
+    name.get(..name.floor_char_boundary(CLASS_NAME_BYTES))
+        .unwrap_or_default()
 }
 
 fn record(origin: ClassOrigin, name: &str) -> Class {
-    let mut out = Class { origin: u32::from(origin.code()), ..Class::default() };
+    let mut out = Class {
+        origin: u32::from(origin.code()),
+        ..Class::default()
+    };
     for (to, from) in out.name.as_flattened_mut().iter_mut().zip(name.bytes()) {
         *to = from;
     }
@@ -195,8 +218,14 @@ mod tests {
         let spray = classes.intern(ClassOrigin::Detection, "Password Spray");
         assert_eq!(spray, 6);
         assert_eq!(classes.intern(ClassOrigin::Operator, "Password Spray"), 7);
-        assert_eq!(classes.intern(ClassOrigin::Detection, "Password Spray"), spray);
-        assert_eq!(classes.get(spray), Some((ClassOrigin::Detection, "Password Spray")));
+        assert_eq!(
+            classes.intern(ClassOrigin::Detection, "Password Spray"),
+            spray
+        );
+        assert_eq!(
+            classes.get(spray),
+            Some((ClassOrigin::Detection, "Password Spray"))
+        );
         assert_eq!(classes.get(0), None);
         assert_eq!(classes.get(2), Some((ClassOrigin::List, "other")));
         assert_eq!(classes.intern(ClassOrigin::List, "other"), 2);
@@ -206,7 +235,10 @@ mod tests {
     fn a_full_registry_falls_back_and_recovers() {
         let mut classes = Classes::default();
         for index in 0..250 {
-            assert_eq!(classes.intern(ClassOrigin::Operator, &format!("reason {index}")), index + 6);
+            assert_eq!(
+                classes.intern(ClassOrigin::Operator, &format!("reason {index}")),
+                index + 6
+            );
         }
         assert_eq!(classes.intern(ClassOrigin::Operator, "one more"), 3);
         assert_eq!(classes.intern(ClassOrigin::Feed, "one more"), 5);
@@ -221,14 +253,33 @@ mod tests {
     #[test]
     fn records_come_back_as_they_went() {
         let mut classes = Classes::default();
-        for name in ["", "käse", &"é".repeat(31), &"x".repeat(61), &format!("{}é", "x".repeat(59))] {
+        for name in [
+            "",
+            "käse",
+            &"é".repeat(31),
+            &"x".repeat(61),
+            &format!("{}é", "x".repeat(59)),
+        ] {
             classes.intern(ClassOrigin::List, name);
         }
-        assert_eq!(classes.get(8), Some((ClassOrigin::List, "é".repeat(30).as_str())));
-        assert_eq!(classes.get(9), Some((ClassOrigin::List, "x".repeat(60).as_str())));
-        assert_eq!(classes.get(10), Some((ClassOrigin::List, "x".repeat(59).as_str())));
+        assert_eq!(
+            classes.get(8),
+            Some((ClassOrigin::List, "é".repeat(30).as_str()))
+        );
+        assert_eq!(
+            classes.get(9),
+            Some((ClassOrigin::List, "x".repeat(60).as_str()))
+        );
+        assert_eq!(
+            classes.get(10),
+            Some((ClassOrigin::List, "x".repeat(59).as_str()))
+        );
         assert_eq!(Classes::load(classes.records()), classes);
-        assert_eq!(classes.intern(ClassOrigin::List, &"x".repeat(99)), 9, "cut alike, one class");
+        assert_eq!(
+            classes.intern(ClassOrigin::List, &"x".repeat(99)),
+            9,
+            "cut alike, one class"
+        );
     }
 
     #[test]
@@ -237,9 +288,20 @@ mod tests {
         let mut torn = good;
         torn.name[0] = [0xff; 4];
         let later = Class { origin: 99, ..good };
-        let classes = Classes::load([(0, good), (3, good), (9, torn), (10, later), (11, good), (12, good)]);
+        let classes = Classes::load([
+            (0, good),
+            (3, good),
+            (9, torn),
+            (10, later),
+            (11, good),
+            (12, good),
+        ]);
         assert_eq!(classes.get(11), Some((ClassOrigin::Feed, "drop")));
-        assert_eq!(classes.get(3), Some((ClassOrigin::Operator, "other")), "fixed ones cannot be overwritten");
+        assert_eq!(
+            classes.get(3),
+            Some((ClassOrigin::Operator, "other")),
+            "fixed ones cannot be overwritten"
+        );
         for id in [0, 9, 10, 12] {
             assert_eq!(classes.get(id), None, "{id}");
         }

@@ -32,7 +32,9 @@ impl Now {
             return FOREVER;
         };
         // `wall_ms` was rounded down: the present may be almost a millisecond later than it says.
-        let Some(left_ms) = expires.checked_sub(self.wall_ms).and_then(|left| left.checked_sub(1))
+        let Some(left_ms) = expires
+            .checked_sub(self.wall_ms)
+            .and_then(|left| left.checked_sub(1))
         else {
             return 0;
         };
@@ -58,7 +60,10 @@ const NS_A_MS: u64 = 1_000_000;
 mod tests {
     use super::*;
 
-    const NOW: Now = Now { wall_ms: 1_800_000_000_000, boot_ns: 5_000 * NS_A_MS };
+    const NOW: Now = Now {
+        wall_ms: 1_800_000_000_000,
+        boot_ns: 5_000 * NS_A_MS,
+    };
 
     #[test]
     fn an_expiry_is_rounded_down_and_never_up() {
@@ -84,17 +89,32 @@ mod tests {
         for lifetime in 1..2_000_u64 {
             let tick = NOW.expiry_tick(Some(NOW.wall_ms + lifetime));
             // The latest moment that still reads as NOW.wall_ms, plus the lifetime.
-            let end = Now { wall_ms: 0, boot_ns: NOW.boot_ns + lifetime * NS_A_MS - NS_A_MS + 1 };
+            let end = Now {
+                wall_ms: 0,
+                boot_ns: NOW.boot_ns + lifetime * NS_A_MS - NS_A_MS + 1,
+            };
             assert!(!end.is_live(tick), "{lifetime} ms");
-            let early = Now { wall_ms: 0, boot_ns: end.boot_ns.saturating_sub(136 * NS_A_MS) };
-            assert!(lifetime < 137 || early.is_live(tick), "{lifetime} ms ends too early");
+            let early = Now {
+                wall_ms: 0,
+                boot_ns: end.boot_ns.saturating_sub(136 * NS_A_MS),
+            };
+            assert!(
+                lifetime < 137 || early.is_live(tick),
+                "{lifetime} ms ends too early"
+            );
         }
     }
 
     #[test]
     fn a_host_up_for_more_than_nine_years_still_has_ticks() {
-        let old = Now { wall_ms: 1, boot_ns: u64::MAX };
+        let old = Now {
+            wall_ms: 1,
+            boot_ns: u64::MAX,
+        };
         assert_eq!(old.tick(), FOREVER - 1);
-        assert!(!old.is_live(old.expiry_tick(Some(u64::MAX))), "it ends rather than lasting for ever");
+        assert!(
+            !old.is_live(old.expiry_tick(Some(u64::MAX))),
+            "it ends rather than lasting for ever"
+        );
     }
 }

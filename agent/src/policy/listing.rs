@@ -13,6 +13,7 @@ use edgeward_ebpf::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+pub use super::standing::{By, Found, effective, is_exact, strongest};
 use super::{
     classes::{ClassOrigin, Classes},
     clock::Now,
@@ -20,7 +21,6 @@ use super::{
     nested::{Nested, Sweep},
     prefix::canonical_network,
 };
-pub use super::standing::{By, Found, effective, is_exact, strongest};
 use crate::config::{Capacity, List, Networks, Uses, Zone};
 
 /// The entries by the structure that holds them; each sorted by its key, each key once.
@@ -51,7 +51,9 @@ impl Evicted {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.hosts4.saturating_add(self.exact6).saturating_add(self.trie)
+        self.hosts4
+            .saturating_add(self.exact6)
+            .saturating_add(self.trie)
     }
 }
 
@@ -68,7 +70,10 @@ impl Desired {
     ) -> Self {
         let mut desired = Self::default();
         let mut covers: Vec<(IpNet, Meta)> = Vec::new();
-        for zone in zones.iter().filter(|zone| zone.uses.contains(Uses::BLOCKED)) {
+        for zone in zones
+            .iter()
+            .filter(|zone| zone.uses.contains(Uses::BLOCKED))
+        {
             let class = classes.intern(ClassOrigin::BlockedZone, &zone.name);
             let meta = Meta::new(SCORE_BLOCKED_ZONE, class, FOREVER);
             desired.add_networks(&zone.networks, meta);
@@ -89,7 +94,11 @@ impl Desired {
         let origins = origin_codes(classes);
         merge(&mut desired.hosts4, |entry| (entry.0, entry.1), &origins);
         merge(&mut desired.nets24, |entry| (entry.0, entry.1), &origins);
-        merge(&mut desired.exact6, |entry| ((entry.0, entry.1), entry.2), &origins);
+        merge(
+            &mut desired.exact6,
+            |entry| ((entry.0, entry.1), entry.2),
+            &origins,
+        );
         merge(&mut desired.trie, |entry| (entry.0, entry.1), &origins);
         desired.promote(covers);
         desired
@@ -98,9 +107,14 @@ impl Desired {
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        [self.hosts4.len(), self.nets24.len(), self.exact6.len(), self.trie.len()]
-            .into_iter()
-            .fold(0, usize::saturating_add)
+        [
+            self.hosts4.len(),
+            self.nets24.len(),
+            self.exact6.len(),
+            self.trie.len(),
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
     }
 
     /// True if nothing is listed.
@@ -111,10 +125,22 @@ impl Desired {
 
     /// Every entry as prefix and content: hosts, /24, exact IPv6, tries.
     pub fn iter(&self) -> impl Iterator<Item = (IpNet, Meta)> + '_ {
-        let hosts4 = self.hosts4.iter().filter_map(|(host, meta)| Some((net4(*host, 32)?, *meta)));
-        let nets24 = self.nets24.iter().filter_map(|(net, meta)| Some((net4(*net, 24)?, *meta)));
-        let exact6 = self.exact6.iter().filter_map(|(net, len, meta)| Some((net6(*net, *len)?, *meta)));
-        hosts4.chain(nets24).chain(exact6).chain(self.trie.iter().copied())
+        let hosts4 = self
+            .hosts4
+            .iter()
+            .filter_map(|(host, meta)| Some((net4(*host, 32)?, *meta)));
+        let nets24 = self
+            .nets24
+            .iter()
+            .filter_map(|(net, meta)| Some((net4(*net, 24)?, *meta)));
+        let exact6 = self
+            .exact6
+            .iter()
+            .filter_map(|(net, len, meta)| Some((net6(*net, *len)?, *meta)));
+        hosts4
+            .chain(nets24)
+            .chain(exact6)
+            .chain(self.trie.iter().copied())
     }
 
     /// What is held under exactly this canonical prefix.
@@ -129,11 +155,17 @@ impl Desired {
             IpNet::V4(v4) if v4.prefix_len() == 24 => by_u32(&self.nets24, v4.addr().into()),
             IpNet::V6(v6) if is_exact(prefix) => {
                 let key = (u128::from(v6.addr()), v6.prefix_len());
-                let index = self.exact6.binary_search_by_key(&key, |entry| (entry.0, entry.1)).ok()?;
+                let index = self
+                    .exact6
+                    .binary_search_by_key(&key, |entry| (entry.0, entry.1))
+                    .ok()?;
                 self.exact6.get(index).map(|entry| entry.2)
             }
             _ => {
-                let index = self.trie.binary_search_by_key(prefix, |entry| entry.0).ok()?;
+                let index = self
+                    .trie
+                    .binary_search_by_key(prefix, |entry| entry.0)
+                    .ok()?;
                 self.trie.get(index).map(|entry| entry.1)
             }
         }
@@ -155,16 +187,23 @@ impl Desired {
     /// Makes everything fit: the lowest scores give way, among equals those that expire first, among
     /// those the highest addresses (of hosts and /24 the latter).
     pub fn fit(&mut self, capacity: &Capacity) -> Evicted {
-        let mut cut = Cut::of(self.hosts4.iter().chain(&self.nets24).map(|entry| entry.1), capacity.hosts_v4);
+        let mut cut = Cut::of(
+            self.hosts4.iter().chain(&self.nets24).map(|entry| entry.1),
+            capacity.hosts_v4,
+        );
         self.hosts4.retain(|entry| cut.keeps(entry.1));
         self.nets24.retain(|entry| cut.keeps(entry.1));
         let mut cut6 = Cut::of(self.exact6.iter().map(|entry| entry.2), capacity.hosts_v6);
         self.exact6.retain(|entry| cut6.keeps(entry.2));
         let family = |v4: bool| move |entry: &&(IpNet, Meta)| matches!(entry.0, IpNet::V4(_)) == v4;
-        let mut trie4 =
-            Cut::of(self.trie.iter().filter(family(true)).map(|entry| entry.1), capacity.prefixes);
-        let mut trie6 =
-            Cut::of(self.trie.iter().filter(family(false)).map(|entry| entry.1), capacity.prefixes);
+        let mut trie4 = Cut::of(
+            self.trie.iter().filter(family(true)).map(|entry| entry.1),
+            capacity.prefixes,
+        );
+        let mut trie6 = Cut::of(
+            self.trie.iter().filter(family(false)).map(|entry| entry.1),
+            capacity.prefixes,
+        );
         self.trie.retain(|entry| match entry.0 {
             IpNet::V4(_) => trie4.keeps(entry.1),
             IpNet::V6(_) => trie6.keeps(entry.1),
@@ -177,8 +216,10 @@ impl Desired {
     }
 
     fn add_networks(&mut self, networks: &Networks, meta: Meta) {
-        self.hosts4.extend(networks.hosts_v4.iter().map(|host| (*host, meta)));
-        self.exact6.extend(networks.hosts_v6.iter().map(|host| (*host, 128, meta)));
+        self.hosts4
+            .extend(networks.hosts_v4.iter().map(|host| (*host, meta)));
+        self.exact6
+            .extend(networks.hosts_v6.iter().map(|host| (*host, 128, meta)));
         for prefix in &networks.prefixes {
             self.add(*prefix, meta);
         }
@@ -202,7 +243,8 @@ impl Desired {
             return;
         }
         // Of the zones with the same prefix the first decides.
-        let first = |_: Option<&Option<Meta>>, same: &[(IpNet, Meta)]| same.first().map(|(_, meta)| *meta);
+        let first =
+            |_: Option<&Option<Meta>>, same: &[(IpNet, Meta)]| same.first().map(|(_, meta)| *meta);
         let covers = Nested::build(covers, first);
         let (mut sweep4, mut sweep24) = (covers.sweep(), covers.sweep());
         let (mut sweep6, mut sweep_trie) = (covers.sweep(), covers.sweep());
@@ -235,10 +277,20 @@ impl Desired {
 /// would report the refusal as one by reputation.
 #[must_use]
 pub fn hides_blocked(zones: &[Zone]) -> bool {
-    let blocked = zones.iter().filter(|zone| zone.uses.contains(Uses::BLOCKED));
-    blocked.flat_map(|zone| &zone.networks.prefixes).any(|prefix| {
-        !is_exact(prefix) && prefix.prefix_len() > if matches!(prefix, IpNet::V4(_)) { 24 } else { 48 }
-    })
+    let blocked = zones
+        .iter()
+        .filter(|zone| zone.uses.contains(Uses::BLOCKED));
+    blocked
+        .flat_map(|zone| &zone.networks.prefixes)
+        .any(|prefix| {
+            !is_exact(prefix)
+                && prefix.prefix_len()
+                    > if matches!(prefix, IpNet::V4(_)) {
+                        24
+                    } else {
+                        48
+                    }
+        })
 }
 
 /// Sorts by key, stably, and keeps the strongest of each. Sources come as sorted runs, which the
@@ -267,7 +319,10 @@ fn merge<E: Copy, K: Ord>(
 
 /// Orders entries with the same prefix.
 fn precedence(meta: Meta, origins: &[u8; 256]) -> (u64, std::cmp::Reverse<u8>) {
-    let origin = origins.get(usize::from(meta.class())).copied().unwrap_or(u8::MAX);
+    let origin = origins
+        .get(usize::from(meta.class()))
+        .copied()
+        .unwrap_or(u8::MAX);
     (strength(meta), std::cmp::Reverse(origin))
 }
 
@@ -299,18 +354,33 @@ struct Cut {
 impl Cut {
     fn of(metas: impl Iterator<Item = Meta> + Clone, capacity: u32) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-        let open = Self { weakest: 0, room: u64::MAX, evicted: 0 };
+        let open = Self {
+            weakest: 0,
+            room: u64::MAX,
+            evicted: 0,
+        };
         if metas.clone().count() <= capacity {
             return open;
         }
         let mut strengths: Vec<u64> = metas.map(strength).collect();
         let Some(last) = capacity.checked_sub(1) else {
-            return Self { weakest: u64::MAX, room: 0, evicted: 0 };
+            return Self {
+                weakest: u64::MAX,
+                room: 0,
+                evicted: 0,
+            };
         };
         let (stronger, weakest, _) = strengths.select_nth_unstable_by(last, |a, b| b.cmp(a));
         let weakest = *weakest;
-        let equal = stronger.iter().filter(|strength| **strength == weakest).count();
-        Self { weakest, room: u64::try_from(equal).unwrap_or(u64::MAX).saturating_add(1), evicted: 0 }
+        let equal = stronger
+            .iter()
+            .filter(|strength| **strength == weakest)
+            .count();
+        Self {
+            weakest,
+            room: u64::try_from(equal).unwrap_or(u64::MAX).saturating_add(1),
+            evicted: 0,
+        }
     }
 
     fn keeps(&mut self, meta: Meta) -> bool {
@@ -336,3 +406,7 @@ fn net6(address: u128, length: u8) -> Option<IpNet> {
 #[cfg(test)]
 #[path = "listing_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "listing_properties.rs"]
+mod properties;

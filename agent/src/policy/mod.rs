@@ -1,5 +1,6 @@
 //! Pure decisions: no files, sockets, clocks or kernel maps in here.
 
+mod asked;
 pub mod classes;
 pub mod clock;
 pub mod decision;

@@ -16,14 +16,20 @@ pub struct Nested<T> {
 
 impl<T> Default for Nested<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), covers: Vec::new() }
+        Self {
+            entries: Vec::new(),
+            covers: Vec::new(),
+        }
     }
 }
 
 impl<T: Clone> Nested<T> {
     /// Builds from prefixes in any order and possibly repeated. `fold` makes the value of a prefix of
     /// its nearest cover's value (built already) and the values given for it, in the order given.
-    pub fn build<S>(mut given: Vec<(IpNet, S)>, fold: impl Fn(Option<&T>, &[(IpNet, S)]) -> T) -> Self {
+    pub fn build<S>(
+        mut given: Vec<(IpNet, S)>,
+        fold: impl Fn(Option<&T>, &[(IpNet, S)]) -> T,
+    ) -> Self {
         if !given.is_sorted_by_key(|(prefix, _)| *prefix) {
             given.sort_by_key(|(prefix, _)| *prefix);
         }
@@ -33,9 +39,16 @@ impl<T: Clone> Nested<T> {
                 continue;
             };
             // The chain of covers of the entry before is the stack of the sweep.
-            let last = u32::try_from(out.entries.len()).ok().and_then(|length| length.checked_sub(1));
+            let last = u32::try_from(out.entries.len())
+                .ok()
+                .and_then(|length| length.checked_sub(1));
             let cover = out.climb(last, prefix);
-            let value = fold(cover.and_then(|index| out.entry(index)).map(|(_, value)| value), same);
+            let value = fold(
+                cover
+                    .and_then(|index| out.entry(index))
+                    .map(|(_, value)| value),
+                same,
+            );
             out.entries.push((*prefix, value));
             out.covers.push(cover.unwrap_or(NONE));
         }
@@ -55,13 +68,17 @@ impl<T> Nested<T> {
     pub fn longest(&self, prefix: &IpNet) -> Option<&(IpNet, T)> {
         let after = self.entries.partition_point(|(entry, _)| entry <= prefix);
         let start = u32::try_from(after).ok()?.checked_sub(1);
-        self.climb(start, prefix).and_then(|index| self.entry(index))
+        self.climb(start, prefix)
+            .and_then(|index| self.entry(index))
     }
 
     /// The same for many prefixes that rise: linear over all of them together.
     #[must_use]
     pub fn sweep(&self) -> Sweep<'_, T> {
-        Sweep { nested: self, at: 0 }
+        Sweep {
+            nested: self,
+            at: 0,
+        }
     }
 
     /// From entry `start` up its covers to the first that covers `prefix`: at most 128 steps.
@@ -92,10 +109,16 @@ pub struct Sweep<'a, T> {
 impl<'a, T> Sweep<'a, T> {
     /// The longest prefix that covers `prefix` (or is it). Prefixes must not fall from call to call.
     pub fn longest(&mut self, prefix: &IpNet) -> Option<&'a (IpNet, T)> {
-        while self.nested.entry(self.at).is_some_and(|(entry, _)| entry <= prefix) {
+        while self
+            .nested
+            .entry(self.at)
+            .is_some_and(|(entry, _)| entry <= prefix)
+        {
             self.at = self.at.saturating_add(1);
         }
-        self.nested.climb(self.at.checked_sub(1), prefix).and_then(|index| self.nested.entry(index))
+        self.nested
+            .climb(self.at.checked_sub(1), prefix)
+            .and_then(|index| self.nested.entry(index))
     }
 }
 
@@ -111,17 +134,35 @@ mod tests {
     fn the_longest_match_is_that_of_a_loop() {
         let mut random = Random::new(11);
         for round in 0..200 {
-            let given: Vec<(IpNet, usize)> = (0..round).map(|index| (random.prefix(), index)).collect();
+            let given: Vec<(IpNet, usize)> =
+                (0..round).map(|index| (random.prefix(), index)).collect();
             let nested = Nested::build(given.clone(), |_, same| same.len());
-            assert!(nested.entries().is_sorted_by(|a, b| a.0 < b.0), "sorted, each once");
-            assert_eq!(nested.entries().iter().map(|(_, count)| count).sum::<usize>(), given.len());
+            assert!(
+                nested.entries().is_sorted_by(|a, b| a.0 < b.0),
+                "sorted, each once"
+            );
+            assert_eq!(
+                nested
+                    .entries()
+                    .iter()
+                    .map(|(_, count)| count)
+                    .sum::<usize>(),
+                given.len()
+            );
             let mut asked: Vec<IpNet> = (0..200).map(|_| random.prefix()).collect();
             asked.sort();
             let mut sweep = nested.sweep();
             for prefix in asked {
-                let covers = given.iter().map(|(cover, _)| cover).filter(|cover| cover.contains(&prefix));
+                let covers = given
+                    .iter()
+                    .map(|(cover, _)| cover)
+                    .filter(|cover| cover.contains(&prefix));
                 let naive = covers.max_by_key(|cover| cover.prefix_len());
-                assert_eq!(nested.longest(&prefix).map(|(found, _)| found), naive, "{prefix}");
+                assert_eq!(
+                    nested.longest(&prefix).map(|(found, _)| found),
+                    naive,
+                    "{prefix}"
+                );
                 assert_eq!(sweep.longest(&prefix), nested.longest(&prefix), "{prefix}");
             }
         }
@@ -130,13 +171,20 @@ mod tests {
     #[test]
     fn values_are_folded_from_the_cover_down() {
         let mut random = Random::new(12);
-        let given: Vec<(IpNet, u64)> = (0..500).map(|index| (random.prefix(), 1 << (index % 61))).collect();
+        let given: Vec<(IpNet, u64)> = (0..500)
+            .map(|index| (random.prefix(), 1 << (index % 61)))
+            .collect();
         let nested = Nested::build(given.clone(), |cover, same| {
-            same.iter().fold(cover.copied().unwrap_or(0), |bits, (_, bit)| bits | bit)
+            same.iter()
+                .fold(cover.copied().unwrap_or(0), |bits, (_, bit)| bits | bit)
         });
         for (prefix, bits) in nested.entries() {
             let covers = given.iter().filter(|(cover, _)| cover.contains(prefix));
-            assert_eq!(*bits, covers.fold(0, |bits, (_, bit)| bits | bit), "{prefix}");
+            assert_eq!(
+                *bits,
+                covers.fold(0, |bits, (_, bit)| bits | bit),
+                "{prefix}"
+            );
         }
     }
 }

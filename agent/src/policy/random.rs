@@ -38,7 +38,16 @@ impl Random {
         }
         let subnet = self.pick(&[0_u16, 0x40, 0x100, 0x8000]);
         let host = self.pick(&[0_u16, 1, 2, 0xff00]);
-        IpAddr::from([0x2001, 0xdb8, self.pick(&[0_u16, 1]), subnet, self.pick(&[0_u16, 0x8000]), 0, 0, host])
+        IpAddr::from([
+            0x2001,
+            0xdb8,
+            self.pick(&[0_u16, 1]),
+            subnet,
+            self.pick(&[0_u16, 0x8000]),
+            0,
+            0,
+            host,
+        ])
     }
 
     /// A canonical prefix around such an address.
@@ -46,7 +55,9 @@ impl Random {
         let address = self.address();
         let lengths: &[u8] = match address {
             IpAddr::V4(_) => &[0, 8, 15, 16, 17, 20, 23, 24, 24, 25, 26, 30, 31, 32, 32, 32],
-            IpAddr::V6(_) => &[0, 19, 32, 47, 48, 48, 49, 56, 58, 64, 64, 65, 72, 112, 127, 128, 128, 128],
+            IpAddr::V6(_) => &[
+                0, 19, 32, 47, 48, 48, 49, 56, 58, 64, 64, 65, 72, 112, 127, 128, 128, 128,
+            ],
         };
         IpNet::new(address, self.pick(lengths)).unwrap().trunc()
     }

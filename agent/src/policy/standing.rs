@@ -90,7 +90,12 @@ impl<'a> By<'a> {
     /// As an entry for `prefix`; `None` once it has expired.
     fn entry(self, prefix: IpNet, now: Now) -> Option<Found<'a>> {
         let expires = now.expiry_tick(self.expires());
-        now.is_live(expires).then(|| Found { prefix, score: self.score(), expires, by: self })
+        now.is_live(expires).then(|| Found {
+            prefix,
+            score: self.score(),
+            expires,
+            by: self,
+        })
     }
 }
 
@@ -140,8 +145,11 @@ pub fn strongest<'a>(
     if let Some((zone, prefix)) = deciding(zones, Uses::BLOCKED, &host) {
         return By::Zone(zone).entry(prefix, now);
     }
-    let near: Vec<&Decision> =
-        decisions.iter().copied().filter(|decision| decision.prefix.contains(&host)).collect();
+    let near: Vec<&Decision> = decisions
+        .iter()
+        .copied()
+        .filter(|decision| decision.prefix.contains(&host))
+        .collect();
     let mut best: Option<Found<'a>> = None;
     let exact = covers(&host).filter(is_exact);
     for prefix in exact.chain(covers(&host).filter(|prefix| !is_exact(prefix))) {
@@ -174,13 +182,19 @@ fn reputation<'a>(
     decisions: &[&'a Decision],
     now: Now,
 ) -> Option<Found<'a>> {
-    let lists = lists.iter().filter(|list| list.networks.lists(&prefix)).map(By::List);
+    let lists = lists
+        .iter()
+        .filter(|list| list.networks.lists(&prefix))
+        .map(By::List);
     let decisions = decisions
         .iter()
         .filter(|decision| decision.kind == Kind::Block && decision.prefix == prefix)
         .map(|decision| By::Decision(decision));
     let mut best: Option<Found<'a>> = None;
-    for found in lists.chain(decisions).filter_map(|by| by.entry(prefix, now)) {
+    for found in lists
+        .chain(decisions)
+        .filter_map(|by| by.entry(prefix, now))
+    {
         if best.is_none_or(|best| stronger(&found, &best)) {
             best = Some(found);
         }
@@ -190,6 +204,12 @@ fn reputation<'a>(
 
 /// Whether `new` takes the place of `old`, which came before it.
 fn stronger(new: &Found<'_>, old: &Found<'_>) -> bool {
-    let key = |found: &Found<'_>| (found.score, found.expires, std::cmp::Reverse(found.by.origin()));
+    let key = |found: &Found<'_>| {
+        (
+            found.score,
+            found.expires,
+            std::cmp::Reverse(found.by.origin()),
+        )
+    };
     key(new) > key(old)
 }

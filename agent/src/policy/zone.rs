@@ -40,8 +40,12 @@ pub struct ZoneMatch {
 pub const NO_ZONE: u16 = u16::MAX;
 
 /// The uses in the order of [`ZoneValue::zones`].
-pub const DECIDING: [Uses; 4] =
-    [Uses::EXEMPT, Uses::TRUSTED_PROXY, Uses::GATEWAY, Uses::ALLOWED_ORIGIN];
+pub const DECIDING: [Uses; 4] = [
+    Uses::EXEMPT,
+    Uses::TRUSTED_PROXY,
+    Uses::GATEWAY,
+    Uses::ALLOWED_ORIGIN,
+];
 
 /// What one zone or one exempt decision says about a prefix.
 #[derive(Clone, Copy)]
@@ -69,19 +73,33 @@ impl ZoneTable {
             if uses == 0 {
                 continue;
             }
-            let exempt_until = if uses & zone::EXEMPT == 0 { 0 } else { now.expiry_tick(None) };
+            let exempt_until = if uses & zone::EXEMPT == 0 {
+                0
+            } else {
+                now.expiry_tick(None)
+            };
             let zone = u16::try_from(index).unwrap_or(NO_ZONE);
-            let value = Said { uses, exempt_until, zone };
+            let value = Said {
+                uses,
+                exempt_until,
+                zone,
+            };
             said.extend(configured.networks.iter().map(|network| (network, value)));
         }
         for (prefix, expires) in exempt_decisions {
             let exempt_until = now.expiry_tick(expires);
             if now.is_live(exempt_until) {
-                let value = Said { uses: zone::EXEMPT, exempt_until, zone: NO_ZONE };
+                let value = Said {
+                    uses: zone::EXEMPT,
+                    exempt_until,
+                    zone: NO_ZONE,
+                };
                 said.push((canonical_network(prefix), value));
             }
         }
-        Self { nested: Nested::build(said, fold) }
+        Self {
+            nested: Nested::build(said, fold),
+        }
     }
 
     /// Every prefix with its value, sorted, each once.
@@ -93,7 +111,9 @@ impl ZoneTable {
     /// What the kernel finds for an address: the value of the longest prefix that covers it.
     #[must_use]
     pub fn lookup(&self, address: IpAddr) -> Option<&ZoneValue> {
-        self.nested.longest(&host_network(address)).map(|(_, value)| value)
+        self.nested
+            .longest(&host_network(address))
+            .map(|(_, value)| value)
     }
 }
 
@@ -104,7 +124,11 @@ impl ZoneTable {
 pub fn matches(zones: &[Zone], address: IpAddr) -> Vec<ZoneMatch> {
     let matched = |(role, wanted): (&str, Uses)| {
         let (zone, prefix) = deciding(zones, wanted, &host_network(address))?;
-        Some(ZoneMatch { role: role.to_owned(), zone: zone.name.clone(), prefix })
+        Some(ZoneMatch {
+            role: role.to_owned(),
+            zone: zone.name.clone(),
+            prefix,
+        })
     };
     Uses::NAMED.into_iter().filter_map(matched).collect()
 }
@@ -136,7 +160,11 @@ pub fn covers(prefix: &IpNet) -> impl Iterator<Item = IpNet> + use<> {
 }
 
 fn fold(cover: Option<&ZoneValue>, same: &[(IpNet, Said)]) -> ZoneValue {
-    let none = ZoneValue { uses: 0, exempt_until: 0, zones: [NO_ZONE; 4] };
+    let none = ZoneValue {
+        uses: 0,
+        exempt_until: 0,
+        zones: [NO_ZONE; 4],
+    };
     let mut value = cover.copied().unwrap_or(none);
     // From the last to the first, so that the first in the configuration decides in the end.
     for (_, said) in same.iter().rev() {
