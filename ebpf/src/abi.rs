@@ -72,6 +72,9 @@ pub mod present {
     pub const PORTS: u16 = 1 << 11;
     /// A rate limit is set.
     pub const RATE: u16 = 1 << 12;
+    /// A blocked zone has a prefix inside a listed network of an exact length: the search goes on past
+    /// that network, since the verdict asks for blocked zones first.
+    pub const HIDDEN: u16 = 1 << 13;
     /// Any exact IPv6 entry.
     pub const EXACT6: u16 = HOST128 | NET64 | NET56 | NET48;
     /// Anything that a v6 source can match.
@@ -165,6 +168,8 @@ layout! {
     }
 }
 
+/// Bit of an event's outcome: acted on, not only logged.
+pub const EVENT_ENFORCED: u8 = 0x80;
 /// Event budgets are refilled every 2^30 ns (1.07 s).
 pub const EVENT_WINDOW_SHIFT: u32 = 30;
 /// A source is reported again after 2^33 ns (8.6 s).
@@ -205,7 +210,7 @@ layout! {
         pub interface: u32,
         /// IP protocol of the transport header.
         pub protocol: u8,
-        /// A [`crate::verdict::Outcome`].
+        /// A [`crate::verdict::Outcome`], with [`EVENT_ENFORCED`] where it was acted on.
         pub outcome: u8,
         /// Score of the entry that decided, 0 where none did.
         pub score: u8,

@@ -19,6 +19,7 @@ mod program {
     pub(crate) mod maps;
     pub(crate) mod packet;
     pub(crate) mod respond;
+    pub(crate) mod scratch;
     pub(crate) mod source;
     pub(crate) mod word;
 }
@@ -37,7 +38,7 @@ use program::{
     count::count,
     events, maps,
     packet::Packet,
-    respond,
+    respond, scratch,
     source::PacketSource,
 };
 
@@ -66,7 +67,10 @@ fn run(ctx: &XdpContext) -> u32 {
         return XDP_PASS;
     }
     match frame::parse(&packet) {
-        Parsed::Ip(frame) => judge(ctx, &packet, control, policy, &frame),
+        Parsed::Ip(frame) => match scratch::forget_paths(&frame) {
+            Some(frame) => judge(ctx, &Packet::new(ctx), control, policy, &frame),
+            None => XDP_PASS,
+        },
         Parsed::NotIp => {
             count(counter::NOT_IP, packet.len());
             XDP_PASS

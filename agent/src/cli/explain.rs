@@ -6,7 +6,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Context, Outcome, Trouble, output, read};
-use crate::control::{Request, report::Explanation};
+use crate::{
+    config::Config,
+    control::{Request, report::Explanation},
+    policy::explain::offline,
+};
 
 /// `edgeward explain`. With --config it needs no agent and judges by that file alone.
 // The IP chain brings `--peer ADDRESS` and `--header 'Name: value'`.
@@ -37,12 +41,9 @@ impl Explain {
     }
 
     fn offline(&self, path: &std::path::Path) -> Result<Value, Trouble> {
-        Err(Trouble::Failed(format!(
-            "this build cannot judge {} (port {:?}) by {} without an agent",
-            self.address,
-            self.port,
-            path.display()
-        )))
+        let config =
+            Config::load(path).map_err(|mistakes| Trouble::Configuration(mistakes.to_string()))?;
+        Ok(offline(&config, self.address, self.port))
     }
 }
 

@@ -80,7 +80,7 @@ enum Subcommands {
     /// Read the configuration and its files again
     Reload,
     /// Take the programs off the interfaces: the one way to stop enforcement
-    Detach(simple::Detach),
+    Detach,
 }
 
 /// What a command works with.
@@ -151,7 +151,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Verify => verify::execute(context),
         Subcommands::Events(events) => events.execute(context),
         Subcommands::Reload => simple::reload(context),
-        Subcommands::Detach(detach) => detach.execute(context),
+        Subcommands::Detach => simple::detach(context),
     }
 }
 
@@ -229,17 +229,22 @@ impl Context<'_> {
     }
 }
 
-/// The one key of the configuration that a client needs: reading a million networks for it would be slow.
+/// The socket of a configuration.
 fn socket_of(file: &Path) -> Result<PathBuf, Trouble> {
+    path_of(file, "socket", SOCKET_DEFAULT)
+}
+
+/// One path of the configuration: reading all of it, with a million networks, would be slow.
+fn path_of(file: &Path, key: &str, default: &str) -> Result<PathBuf, Trouble> {
     let mistake = |what: String| Trouble::Configuration(format!("{}: {what}", file.display()));
     let text = fs::read_to_string(file).map_err(|error| mistake(error.to_string()))?;
     let table: toml::Table = text
         .parse()
         .map_err(|error: toml::de::Error| mistake(error.to_string()))?;
-    match table.get("socket") {
-        None => Ok(PathBuf::from(SOCKET_DEFAULT)),
+    match table.get(key) {
+        None => Ok(PathBuf::from(default)),
         Some(toml::Value::String(path)) => Ok(PathBuf::from(path)),
-        Some(_) => Err(mistake("socket: must be a path in quotes".to_owned())),
+        Some(_) => Err(mistake(format!("{key}: must be a path in quotes"))),
     }
 }
 

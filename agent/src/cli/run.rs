@@ -1,8 +1,12 @@
 //! `run`: the agent itself, in the foreground.
 
+use std::{io, path::Path};
+
 use clap::Args;
+use tracing_subscriber::EnvFilter;
 
 use super::{Context, Outcome, Trouble};
+use crate::config::{Config, Mistakes};
 
 /// `edgeward run`.
 #[derive(Debug, Args)]
@@ -14,10 +18,27 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(self, context: &mut Context<'_>) -> Outcome {
-        Err(Trouble::Failed(format!(
-            "this build cannot run the agent with {} on {:?}",
-            context.config_path().display(),
-            self.interfaces
-        )))
+        let filter = EnvFilter::try_from_env("EDGEWARD_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        let mut config = self.configuration(context).map_err(|mistakes| {
+            Trouble::Configuration(format!("{mistakes}\nthe agent does not start with mistakes"))
+        })?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let Some(socket) = &context.socket {
+            config.socket.clone_from(socket);
+        }
+        crate::run(config, &self.interfaces)
+            .map_err(|error| Trouble::Failed(format!("{error:#}")))
+    }
+
+    /// Without a file the defaults will do, if the interfaces are named.
+    fn configuration(&self, context: &Context<'_>) -> Result<Config, Mistakes> {
+        let path = context.config_path();
+        if context.config.is_none() && !self.interfaces.is_empty() && !path.exists() {
+            return Config::parse("", Path::new("/etc/edgeward"), "(defaults)");
+        }
+        Config::load(path)
     }
 }

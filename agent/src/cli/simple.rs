@@ -1,18 +1,14 @@
 //! `reload` and `detach`: one request, a sentence as the answer.
 
-use clap::Args;
-use serde_json::Value;
+use std::path::PathBuf;
 
-use super::{Context, LONG_PATIENCE, Outcome, output};
-use crate::control::Request;
+use serde_json::{Value, json};
 
-/// `edgeward detach`.
-#[derive(Debug, Args)]
-pub(super) struct Detach {
-    /// Also in block mode, where it opens the host to what is blocked now
-    #[arg(long)]
-    force: bool,
-}
+use super::{Context, LONG_PATIENCE, Outcome, Trouble, output};
+use crate::{
+    control::{Request, client::ClientError},
+    datapath,
+};
 
 pub(super) fn reload(context: &mut Context<'_>) -> Outcome {
     let data = output::waiting("reading the configuration and its lists", || {
@@ -21,19 +17,34 @@ pub(super) fn reload(context: &mut Context<'_>) -> Outcome {
     show(context, &data, "the new configuration is in force")
 }
 
-impl Detach {
-    pub(super) fn execute(self, context: &mut Context<'_>) -> Outcome {
-        let request = Request::Detach { force: self.force };
-        let data = output::waiting("detaching", || {
-            context.ask_patiently(request, LONG_PATIENCE)
-        })?;
-        show(
-            context,
-            &data,
-            "detached; nothing is judged until the agent runs again",
-        )
-    }
+/// Asks the agent, or does it itself where none is running: the kernel goes on without an agent, so
+/// this must work without one.
+pub(super) fn detach(context: &mut Context<'_>) -> Outcome {
+    let asked = output::waiting("detaching", || {
+        context.ask_patiently(Request::Detach, LONG_PATIENCE)
+    });
+    let data = match asked {
+        Err(Trouble::Client(ClientError::Unreachable { .. })) => {
+            let directory = bpffs_dir(context)?;
+            datapath::detach_pinned(&directory)
+                .map_err(|error| Trouble::Failed(format!("{error:#}")))?;
+            json!({ "detached": true, "agent": "was not running" })
+        }
+        other => other?,
+    };
+    show(context, &data, "detached; nothing is judged until the agent runs again")
 }
+
+/// Where the pins are, by the configuration that the agent would use.
+fn bpffs_dir(context: &Context<'_>) -> Result<PathBuf, Trouble> {
+    let path = context.config_path();
+    if context.config.is_none() && !path.exists() {
+        return Ok(PathBuf::from(BPFFS_DEFAULT));
+    }
+    super::path_of(path, "bpffs_dir", BPFFS_DEFAULT)
+}
+
+const BPFFS_DEFAULT: &str = "/sys/fs/bpf/edgeward";
 
 /// The sentence, then whatever the agent adds: each of `notes`, every other plain field by its name.
 fn show(context: &mut Context<'_>, data: &Value, sentence: &str) -> Outcome {

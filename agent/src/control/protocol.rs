@@ -98,11 +98,7 @@ pub enum Request {
     /// Reads the configuration and its files again.
     Reload,
     /// Takes the programs off the interfaces and removes the pins: the one way out.
-    Detach {
-        /// Also while in block mode, where it opens the host.
-        #[serde(default)]
-        force: bool,
-    },
+    Detach,
 }
 
 /// What a peer may do. An operator may do what a reader may.
@@ -221,7 +217,7 @@ impl Request {
             | Self::Unblock { .. }
             | Self::Exempt { .. }
             | Self::Reload
-            | Self::Detach { .. } => Role::Operator,
+            | Self::Detach => Role::Operator,
         }
     }
 }

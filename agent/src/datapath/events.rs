@@ -25,6 +25,8 @@ pub struct Event {
     pub length: u32,
     /// Outcome; `None` for a code of a newer program.
     pub outcome: Option<Outcome>,
+    /// Whether it was acted on: in mode log it was not.
+    pub enforced: bool,
     /// Score of the deciding entry.
     pub score: u8,
     /// Class of the deciding entry.
@@ -56,7 +58,8 @@ impl Event {
             protocol,
             interface,
             length,
-            outcome: Outcome::ALL.get(usize::from(outcome)).copied(),
+            outcome: Outcome::ALL.get(usize::from(outcome & !abi::EVENT_ENFORCED)).copied(),
+            enforced: outcome & abi::EVENT_ENFORCED != 0,
             score,
             class,
             suppressed,
@@ -93,14 +96,15 @@ mod tests {
         record[24] = 0x20;
         record[50..52].copy_from_slice(&443u16.to_ne_bytes());
         record[54..56].copy_from_slice(&0u16.to_ne_bytes());
-        record[60..64].copy_from_slice(&[6, 5, 90, 3]);
+        record[60..64].copy_from_slice(&[6, 0x85, 90, 3]);
         record[52..54].copy_from_slice(&[0; 2]);
         let event = Event::decode(&record).unwrap();
         assert_eq!(event.source.to_string(), "192.0.2.1");
         assert!(event.destination.is_ipv6());
         assert_eq!((event.protocol, event.outcome), (6, Some(Outcome::Reputation)));
+        assert!(event.enforced);
         assert_eq!((event.score, event.class), (90, 3));
-        record[61] = 200;
+        record[61] = 100;
         assert_eq!(Event::decode(&record).unwrap().outcome, None);
         assert_eq!(Event::decode(&record[..63]), None);
     }

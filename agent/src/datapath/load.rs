@@ -128,7 +128,7 @@ struct Spec {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "sizes of small structs")]
-fn specs(sizes: &Sizes) -> [Spec; 17] {
+fn specs(sizes: &Sizes) -> [Spec; 18] {
     let spec = |name, kind, key_bytes: usize, value_bytes: usize, elements, flags| Spec {
         name,
         kind,
@@ -157,6 +157,7 @@ fn specs(sizes: &Sizes) -> [Spec; 17] {
         spec("EVENTS", RINGBUF, 0, 0, sizes.ring_bytes, 0),
         spec("EVENT_GATE", PERCPU_ARRAY, 4, 8, EVENT_GATE_SLOTS, 0),
         spec("EVENT_BUDGET", PERCPU_ARRAY, 4, size_of::<EventBudget>(), 1, 0),
+        spec("SCRATCH", PERCPU_ARRAY, 4, 56, 1, 0),
     ]
 }
 

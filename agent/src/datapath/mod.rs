@@ -5,6 +5,7 @@
 //! agent goes, everything stays; [`Datapath::detach`] is the one way out.
 
 mod attach;
+mod compare;
 mod counters;
 mod events;
 mod exact;
@@ -32,10 +33,11 @@ use ipnet::IpNet;
 
 pub use self::{
     attach::Attachment,
+    compare::Comparison,
     counters::{Counter, CounterKind},
     events::Event,
     generation::Change,
-    sys::boot_ns,
+    sys::{boot_ns, watch_ring},
     tables::{Fill, Installed, Wanted},
 };
 use self::{
@@ -197,6 +199,22 @@ impl Datapath {
         self.tables.installed_ports()
     }
 
+    /// Compares what the kernel holds with `wanted`.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn verify(&self, wanted: &Wanted) -> anyhow::Result<Comparison> {
+        self.tables.compare(wanted)
+    }
+
+    /// The kernel's id of the loaded program.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn program_id(&mut self) -> anyhow::Result<u32> {
+        Ok(load::xdp(&mut self.ebpf)?.info()?.id())
+    }
+
     /// How full the tables are.
     #[must_use]
     pub fn fill(&self) -> Fill {
@@ -235,4 +253,13 @@ impl Datapath {
         self.attached.clear();
         self.pins.remove_everything()
     }
+}
+
+/// Detaches what an agent that is not running has left.
+///
+/// # Errors
+/// If an agent is running after all, or what could not be removed.
+pub fn detach_pinned(bpffs_dir: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(bpffs_dir.exists(), "{} does not exist: nothing is attached", bpffs_dir.display());
+    Pins::open(bpffs_dir)?.remove_everything()
 }

@@ -3,7 +3,7 @@
 //! sysfs would show the interfaces of another network namespace than the one we are in, and bpf(2)
 //! does not say who holds an interface's hook.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use super::sys::RouteSocket;
 
@@ -51,24 +51,39 @@ impl Interface {
     }
 }
 
-/// All interfaces of this network namespace (RTM_GETLINK, rtnetlink(7)).
+/// All interfaces of this network namespace (`RTM_GETLINK`, rtnetlink(7)).
 ///
 /// # Errors
 /// The socket's errors; a reply that does not parse is `InvalidData`.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
-    let socket = RouteSocket::open()?;
-    socket.send(&request())?;
     let mut found = Vec::new();
+    dump(RTM_GETLINK, RTM_NEWLINK, |body| found.extend(link(body)))?;
+    Ok(found)
+}
+
+/// All addresses of this network namespace (`RTM_GETADDR`).
+///
+/// # Errors
+/// As for [`interfaces`].
+pub fn addresses() -> io::Result<Vec<IpAddr>> {
+    let mut found = Vec::new();
+    dump(RTM_GETADDR, RTM_NEWADDR, |body| found.extend(address(body)))?;
+    Ok(found)
+}
+
+fn dump(ask: u16, answer: u16, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+    let socket = RouteSocket::open()?;
+    socket.send(&request(ask))?;
     let mut buffer = vec![0u8; 64 << 10];
-    // Bounded: a dump of more interfaces than this is not a login host.
+    // Bounded: a host with more than this in one dump is not one that people sign in to.
     for _ in 0..4096 {
         let length = socket.receive(&mut buffer)?;
         let mut rest = buffer.get(..length).unwrap_or_default();
         while let Some((kind, body, after)) = message(rest) {
             match kind {
-                NLMSG_DONE => return Ok(found),
+                NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => return Err(io::Error::other("rtnetlink refused the dump")),
-                RTM_NEWLINK => found.extend(link(body)),
+                kind if kind == answer => visit(body),
                 _ => {}
             }
             rest = after;
@@ -77,12 +92,30 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
     Err(io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// A header (length, type, flags, sequence, port) and an empty `ifinfomsg`.
-fn request() -> [u8; 32] {
+/// The address of an `ifaddrmsg`: the local one where there is a pair.
+fn address(body: &[u8]) -> Option<IpAddr> {
+    let mut found = None;
+    for (kind, value) in attributes(body.get(8..)?) {
+        let value = match value.len() {
+            4 => value.first_chunk().map(|octets: &[u8; 4]| IpAddr::from(*octets)),
+            16 => value.first_chunk().map(|octets: &[u8; 16]| IpAddr::from(*octets)),
+            _ => None,
+        };
+        match kind {
+            IFA_LOCAL => return value,
+            IFA_ADDRESS => found = value,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A header (length, type, flags, sequence, port) and a zeroed body: everything of every family.
+fn request(kind: u16) -> [u8; 32] {
     let mut message = [0u8; 32];
     let fields: [(usize, &[u8]); 3] = [
         (0, &32u32.to_ne_bytes()),
-        (4, &RTM_GETLINK.to_ne_bytes()),
+        (4, &kind.to_ne_bytes()),
         (6, &NLM_F_REQUEST_DUMP.to_ne_bytes()),
     ];
     for (offset, bytes) in fields {
@@ -162,6 +195,10 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 const NLM_F_REQUEST_DUMP: u16 = 0x301;
 const IFF_LOOPBACK: u32 = 8;
 const IFLA_IFNAME: u16 = 3;
@@ -175,7 +212,7 @@ const IFLA_XDP_PROG_ID: u16 = 4;
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use super::{attributes, interfaces, xdp};
+    use super::{addresses, attributes, interfaces, xdp};
 
     #[test]
     fn the_loopback_is_there_and_not_physical() {
@@ -183,6 +220,11 @@ mod tests {
         let loopback = all.iter().find(|interface| interface.loopback).unwrap();
         assert!(!loopback.is_physical());
         assert!(!loopback.name.is_empty());
+    }
+
+    #[test]
+    fn the_loopback_has_its_address() {
+        assert!(addresses().unwrap().iter().any(std::net::IpAddr::is_loopback));
     }
 
     #[test]

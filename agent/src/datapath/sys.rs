@@ -10,6 +10,9 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
+use aya::maps::{MapData, RingBuf};
+use tokio::io::unix::AsyncFd;
+
 /// An mmap-able BPF array as a slice of words shared with the kernel.
 #[derive(Debug)]
 pub(super) struct Words {
@@ -247,6 +250,15 @@ fn descriptor(fd: i64) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: only called with what bpf(2) has just opened for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Registers the event ring with the reactor of the runtime that calls.
+///
+/// # Errors
+/// What epoll refused.
+pub fn watch_ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: the ring owns its descriptor, gives no access to replace it, and moves into the AsyncFd.
+    unsafe { AsyncFd::register(ring) }.map_err(io::Error::from)
 }
 
 /// A socket to rtnetlink(7).

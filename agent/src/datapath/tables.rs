@@ -4,7 +4,11 @@
 //! way round. Zones grow before entries change and shrink afterwards, so nothing that is exempt or a
 //! proxy before or after a change can be dropped during it.
 
-use std::{collections::HashMap, os::fd::OwnedFd, sync::atomic::Ordering::Release};
+use std::{
+    collections::HashMap,
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicU64, Ordering::Release},
+};
 
 use anyhow::{Context as _, anyhow};
 use edgeward_ebpf::{
@@ -36,6 +40,8 @@ pub struct Wanted {
     pub ports: Vec<(u16, u64)>,
     /// Limits by [`profile`].
     pub limits: [Limits; profile::COUNT as usize],
+    /// A blocked zone may have a prefix inside a listed network ([`present::HIDDEN`]).
+    pub hidden: bool,
 }
 
 /// An entry as the kernel holds it.
@@ -91,6 +97,8 @@ pub(super) struct Tables {
     counts: HashMap<u16, usize>,
     /// A prefix of an IPv6 trie is too short for the filter.
     wide6: bool,
+    /// See [`Wanted::hidden`].
+    hidden: bool,
     ports_live: Vec<(u16, u64)>,
     limits_live: [Limits; profile::COUNT as usize],
 }
@@ -133,6 +141,7 @@ impl Tables {
             seed,
             counts: HashMap::new(),
             wide6: false,
+            hidden: false,
             ports_live: Vec::new(),
             limits_live: Default::default(),
         };
@@ -162,26 +171,14 @@ impl Tables {
 
     /// Makes `wanted` what is in force.
     pub(super) fn apply(&mut self, wanted: &Wanted) -> anyhow::Result<Change> {
-        let seed = self.seed;
-        let (table, filter) = (marks::blank(table4::WORDS), marks::blank(filter6::WORDS));
         let exact4 = joined(&wanted.entries);
-        let exact6: Vec<_> = wanted
-            .entries
-            .exact6
-            .iter()
-            .map(|(address, length, meta)| ((*address, *length), *meta))
-            .collect();
-        exact4.iter().for_each(|(key, _)| marks::exact4(&table, *key));
-        exact6.iter().for_each(|(key, _)| marks::exact6(&filter, *key, seed));
-        let mut wide = false;
-        let prefixes = wanted.entries.trie.iter().map(|(net, _)| *net);
-        for net in prefixes.chain(wanted.zones.entries().iter().map(|(net, _)| *net)) {
-            wide |= marks::prefix(&table, &filter, net, seed);
-        }
+        let exact6 = exact6_of(&wanted.entries);
+        let (table, filter, wide) = self.marks_of(wanted, &exact4, &exact6);
 
         marks::widen(self.table4.get(), &table);
         marks::widen(self.filter6.get(), &filter);
         self.wide6 |= wide;
+        self.hidden |= wanted.hidden;
         self.add_flags(flags_of(wanted));
         let mut change = self.widen_zones(wanted.zones.entries())?;
         self.set_ports(&wanted.ports, &wanted.limits)?;
@@ -192,6 +189,7 @@ impl Tables {
         self.zones.extend(wanted.zones.entries())?;
         change.add(self.zones.retain(wanted.zones.entries())?);
         self.wide6 = wide;
+        self.hidden = wanted.hidden;
         self.recount();
         self.set_policy(self.policy());
         marks::narrow(self.table4.get(), &table);
@@ -209,6 +207,24 @@ impl Tables {
         change.add(self.zones.retain(zones.entries())?);
         self.set_policy(self.policy());
         Ok(change)
+    }
+
+    /// The filters that go with `wanted`, and whether a prefix is too short for them.
+    pub(super) fn marks_of(
+        &self,
+        wanted: &Wanted,
+        exact4: &[((u32, Kind4), Meta)],
+        exact6: &[((u128, u8), Meta)],
+    ) -> (Vec<AtomicU64>, Vec<AtomicU64>, bool) {
+        let (table, filter) = (marks::blank(table4::WORDS), marks::blank(filter6::WORDS));
+        exact4.iter().for_each(|(key, _)| marks::exact4(&table, *key));
+        exact6.iter().for_each(|(key, _)| marks::exact6(&filter, *key, self.seed));
+        let mut wide = false;
+        let prefixes = wanted.entries.trie.iter().map(|(net, _)| *net);
+        for net in prefixes.chain(wanted.zones.entries().iter().map(|(net, _)| *net)) {
+            wide |= marks::prefix(&table, &filter, net, self.seed);
+        }
+        (table, filter, wide)
     }
 
     /// Zones as they are now and as they will be: what either exempts or trusts stays so meanwhile.
@@ -402,6 +418,9 @@ impl Tables {
         if self.wide6 {
             flags |= present::WIDE6;
         }
+        if self.hidden {
+            flags |= present::HIDDEN;
+        }
         if !self.ports_live.is_empty() {
             flags |= present::PORTS;
         }
@@ -420,8 +439,10 @@ impl Tables {
             present::TABLE4
         };
         let wide = if self.wide6 { present::WIDE6 } else { 0 };
+        let hidden = if self.hidden { present::HIDDEN } else { 0 };
+        let present = policy.present() | flags | table | wide | hidden;
         if let Some(word) = self.control.get().first() {
-            word.store(policy.with_present(policy.present() | flags | table | wide).0, Release);
+            word.store(policy.with_present(present).0, Release);
         }
     }
 }
@@ -464,7 +485,7 @@ fn exact6_flag(length: u8) -> u16 {
     EXACT6.iter().find(|(exact, _)| *exact == length).map_or(0, |(_, flag)| *flag)
 }
 
-fn flags_of(wanted: &Wanted) -> u16 {
+pub(super) fn flags_of(wanted: &Wanted) -> u16 {
     let zones = wanted.zones.entries().iter().map(|(net, _)| match net {
         IpNet::V4(_) => present::ZONES4,
         IpNet::V6(_) => present::ZONES6,
@@ -480,7 +501,7 @@ fn flags_of(wanted: &Wanted) -> u16 {
 }
 
 /// Hosts and /24 networks in one list, sorted as the generation's keys are.
-fn joined(entries: &Desired) -> Vec<((u32, Kind4), Meta)> {
+pub(super) fn joined(entries: &Desired) -> Vec<((u32, Kind4), Meta)> {
     let hosts = entries.hosts4.iter().map(|(address, meta)| ((*address, Kind4::Host), *meta));
     let nets = entries.nets24.iter().map(|(address, meta)| ((*address, Kind4::Net24), *meta));
     let mut all: Vec<_> = hosts.chain(nets).collect();
@@ -488,6 +509,11 @@ fn joined(entries: &Desired) -> Vec<((u32, Kind4), Meta)> {
         all.sort_unstable_by_key(|(key, _)| *key);
     }
     all
+}
+
+/// Exact IPv6 entries as the generation's keys.
+pub(super) fn exact6_of(entries: &Desired) -> Vec<((u128, u8), Meta)> {
+    entries.exact6.iter().map(|(address, length, meta)| ((*address, *length), *meta)).collect()
 }
 
 fn adopt_seed(control: &Words, fresh: u64) -> u64 {

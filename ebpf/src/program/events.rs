@@ -4,7 +4,7 @@
 use aya_ebpf::programs::XdpContext;
 use edgeward_ebpf::{
     abi::{
-        Control, EVENT_GATE_SLOTS, EVENT_REPEAT_SHIFT, EVENT_WINDOW_SHIFT, Event, counter,
+        Control, EVENT_ENFORCED, EVENT_GATE_SLOTS, EVENT_REPEAT_SHIFT, EVENT_WINDOW_SHIFT, Event, PolicyWord, counter, mode,
     },
     frame::{Address, Frame},
     lookup::hash6,
@@ -46,6 +46,8 @@ pub(crate) fn send(
         count(counter::EVENTS_LOST, 0);
         return;
     };
+    let is_enforced = PolicyWord(control.word).mode() == mode::BLOCK;
+    let enforced = if is_enforced { EVENT_ENFORCED } else { 0 };
     record.write(Event {
         time_ns: now_ns,
         source: octets(frame.source),
@@ -56,7 +58,7 @@ pub(crate) fn send(
         destination_port: frame.destination_port,
         interface: ctx.ingress_ifindex() as u32,
         protocol: frame.protocol,
-        outcome: judgement.outcome as u8,
+        outcome: judgement.outcome as u8 | enforced,
         score: judgement.score,
         class: judgement.class,
     });

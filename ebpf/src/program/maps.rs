@@ -15,7 +15,7 @@ use edgeward_ebpf::{
     lookup::{BUCKET_BYTES, filter6, table4},
 };
 
-use super::word::Word;
+use super::{scratch::FrameCell, word::Word};
 
 /// [`edgeward_ebpf::abi::Listed`] as the program touches it.
 #[repr(C)]
@@ -116,6 +116,10 @@ pub(crate) static EVENT_GATE: PerCpuArray<u64> =
 /// What this CPU may still report.
 #[map]
 pub(crate) static EVENT_BUDGET: PerCpuArray<EventBudget> = PerCpuArray::with_max_entries(1, 0);
+
+/// The frame that this CPU is judging.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<FrameCell> = PerCpuArray::with_max_entries(1, 0);
 
 /// The control element.
 #[inline(always)]

@@ -3,7 +3,7 @@
 use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::lpm_trie::Key};
 use edgeward_ebpf::{
     abi::{
-        Control, FOREVER, PolicyWord, RateKey, StashKey, TICK_SHIFT, ZoneValue, counter, hosts, port,
+        Control, FOREVER, PolicyWord, RateKey, SCORE_BLOCKED_ZONE, StashKey, TICK_SHIFT, ZoneValue, counter, hosts, port,
         present, zone,
     },
     frame::{self, Address, Frame},
@@ -30,14 +30,8 @@ pub(crate) struct PacketSource<'a> {
     /// IPv4: the [`table4`] bits. IPv6: [`table4::NETS`] where the tries must be asked.
     touched: u64,
     now_ns: u64,
-    best: Option<Found>,
-}
-
-/// A live entry: what it says and where its hits are counted.
-#[derive(Clone, Copy)]
-struct Found {
-    meta: Meta,
-    hits: &'static Word,
+    /// The strongest live entry so far; its score is 0 where there is none.
+    best: Meta,
 }
 
 impl<'a> PacketSource<'a> {
@@ -60,7 +54,7 @@ impl<'a> PacketSource<'a> {
             }
             _ => 0,
         };
-        Self { packet, frame, control, present, touched, now_ns: 0, best: None }
+        Self { packet, frame, control, present, touched, now_ns: 0, best: Meta(0) }
     }
 
     /// `CLOCK_BOOTTIME` in ns, read once: a clean packet never pays for it.
@@ -79,17 +73,25 @@ impl<'a> PacketSource<'a> {
         expires == FOREVER || (self.now() >> TICK_SHIFT) < expires as u64
     }
 
-    /// Keeps the entry if it is alive and stronger; says whether it is enough to stop.
+    /// Counts a hit of an entry that is alive and keeps it if it is stronger; says whether it is enough
+    /// to stop. No pointer is kept: the verifier would follow each of them to the end by itself.
     #[inline(always)]
-    fn offer(&mut self, word: u64, hits: &'static Word, enough: u8) -> bool {
+    fn offer(&mut self, word: u64, hits: &Word, enough: u8) -> bool {
         let meta = Meta::of(word);
         if !self.live(meta.expires()) {
             return false;
         }
-        if self.best.is_none_or(|best| best.meta.score() < meta.score()) {
-            self.best = Some(Found { meta, hits });
+        hits.add_one();
+        if self.best.score() < meta.score() {
+            self.best = meta;
         }
         meta.score() >= enough
+    }
+
+    /// Which score ends the search at a network of an exact length.
+    #[inline(always)]
+    fn enough_for_network(&self, enough: u8) -> u8 {
+        if self.present & present::HIDDEN == 0 { enough } else { SCORE_BLOCKED_ZONE }
     }
 
     #[inline(always)]
@@ -101,7 +103,7 @@ impl<'a> PacketSource<'a> {
             return;
         }
         if self.present & present::NET24 != 0
-            && self.exact4(address & !0xff, Kind4::Net24, enough)
+            && self.exact4(address & !0xff, Kind4::Net24, self.enough_for_network(enough))
         {
             return;
         }
@@ -178,6 +180,7 @@ impl<'a> PacketSource<'a> {
         let mut index = 0;
         while index < EXACT6.len() {
             let (length, bit) = EXACT6[index];
+            let enough = if length == 128 { enough } else { self.enough_for_network(enough) };
             if self.present & bit != 0 && self.exact6(hi, lo, length, enough) {
                 return;
             }
@@ -282,9 +285,8 @@ impl Source for PacketSource<'_> {
                 }
             }
         }
-        let best = self.best?;
-        best.hits.add_one();
-        Some(Entry { score: best.meta.score(), class: best.meta.class() })
+        (self.best.score() != 0)
+            .then(|| Entry { score: self.best.score(), class: self.best.class() })
     }
 
     #[inline(always)]
@@ -298,7 +300,7 @@ impl Source for PacketSource<'_> {
 
     #[inline(always)]
     fn over_limit(&mut self, profile: u32) -> bool {
-        if self.present & present::RATE == 0 || self.control.rate_window_ns == 0 {
+        if self.present & present::RATE == 0 {
             return false;
         }
         let Some(limits) = maps::LIMITS.get(profile) else {
@@ -307,7 +309,10 @@ impl Source for PacketSource<'_> {
         if limits.connections == 0 && limits.packets == 0 {
             return false;
         }
-        let window = self.now() / self.control.rate_window_ns;
+        // A checked division: anything else would leave a panic in the program.
+        let Some(window) = self.now().checked_div(self.control.rate_window_ns) else {
+            return false;
+        };
         let opens = frame::opens_connection(self.packet, self.frame);
         let key = self.rate_key();
         // SAFETY: as for the stash: no element is freed while the program runs.

@@ -1,0 +1,130 @@
+//! The running agent: the only place that knows every task.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{Config, Interfaces},
+    control::{Command, EventFeed, roles::Roles, server},
+    keeper::{EventContext, Keeper, Shared, forward},
+    privileges,
+};
+
+/// Runs until it is told to stop. What the kernel enforces stays when this returns.
+///
+/// # Errors
+/// What keeps the agent from starting, in a sentence.
+pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
+    let interfaces = match interfaces {
+        [] => None,
+        [all] if all == "all" => Some(Interfaces::AllPhysical),
+        names => Some(Interfaces::Named(names.to_vec())),
+    };
+    let socket = config.socket.clone();
+    let feed = EventFeed::new(config.events.kept_max);
+    let roles = Roles::from_config(&config.control).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("[control] {}", errors.join("; "))
+    })?;
+    let (roles_sender, roles) = watch::channel(roles);
+    let (context_sender, context) = watch::channel(EventContext::default());
+    let shared = Shared { feed: feed.clone(), roles: roles_sender, context: context_sender };
+    let mut keeper = Keeper::start(config, interfaces, shared)?;
+    let ring = keeper.take_events()?;
+
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        server::bind(&socket)?
+    };
+    privileges::drop_all_but_needed().context("cannot give up privileges")?;
+
+    let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
+    let (ended_sender, ended) = oneshot::channel();
+    let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+        let outcome = keep(keeper, received);
+        // The main thread may be gone already.
+        drop(ended_sender.send(()));
+        outcome
+    })?;
+    runtime.block_on(async {
+        tokio::spawn(forward(ring, context, feed.clone()));
+        tokio::spawn(server::serve(listener, roles, commands, feed));
+        drop(ended.await);
+        // The last answer is still on its way out.
+        tokio::time::sleep(LAST_ANSWER).await;
+    });
+    if let Err(error) = std::fs::remove_file(&socket) {
+        warn!(%error, socket = %socket.display(), "the control socket stays behind");
+    }
+    thread.join().map_err(|_| anyhow!("the keeper's thread panicked"))?
+}
+
+/// The keeper's thread.
+fn keep(keeper: Keeper, commands: mpsc::Receiver<Command>) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(keeper, commands))
+}
+
+async fn serve(mut keeper: Keeper, mut commands: mpsc::Receiver<Command>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = interval(INTERFACES);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    notify(&[sd_notify::NotifyState::Ready]);
+    info!("ready");
+    while !keeper.is_done() {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => keeper.execute(command),
+                None => return Err(anyhow!("the control server has gone")),
+            },
+            _ = tick.tick() => keeper.tick(),
+            _ = look.tick() => keeper.watch_interfaces(),
+            _ = hangup.recv() => reload(&mut keeper),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    if !keeper.is_done() {
+        info!("stopping; the kernel goes on with what it has (`edgeward detach` ends that)");
+    }
+    Ok(())
+}
+
+fn reload(keeper: &mut Keeper) {
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(since) => notify(&[sd_notify::NotifyState::Reloading, since]),
+        Err(error) => warn!(%error, "the service manager is not told of the reload"),
+    }
+    if let Err(failure) = keeper.reload("signal HUP") {
+        error!("{}", failure.message);
+        failure.details.iter().for_each(|detail| error!("{detail}"));
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells systemd, where there is one.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Commands that wait for the keeper; a further one is answered by the server itself.
+const COMMANDS_QUEUED_MAX: usize = 64;
+const TICK: Duration = Duration::from_millis(250);
+const INTERFACES: Duration = Duration::from_secs(2);
+const LAST_ANSWER: Duration = Duration::from_millis(100);

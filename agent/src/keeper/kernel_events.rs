@@ -1,0 +1,123 @@
+//! Events of the kernel as lines for people and programs, off the keeper's thread.
+
+use std::sync::Arc;
+
+use aya::maps::{MapData, RingBuf};
+use edgeward_ebpf::verdict::{Outcome, Verdict};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::clock::Clock;
+use crate::{
+    control::EventFeed,
+    datapath::{Event, watch_ring},
+    policy::classes::{ClassOrigin, Classes},
+};
+
+/// What is needed to say in words what an event's numbers mean.
+#[derive(Clone, Debug)]
+pub(crate) struct EventContext {
+    names: Arc<[Option<(ClassOrigin, String)>]>,
+    clock: Clock,
+}
+
+impl EventContext {
+    pub(super) fn new(classes: &Classes, clock: Clock) -> Self {
+        let names = (0..=u8::MAX)
+            .map(|id| classes.get(id).map(|(origin, name)| (origin, name.to_owned())))
+            .collect();
+        Self { names, clock }
+    }
+}
+
+impl Default for EventContext {
+    fn default() -> Self {
+        Self::new(&Classes::default(), Clock::new())
+    }
+}
+
+/// Reads the ring until the task is dropped. The kernel never waits for it: what does not fit the ring
+/// is counted there and said in the next event.
+pub(crate) async fn forward(
+    ring: RingBuf<MapData>,
+    context: watch::Receiver<EventContext>,
+    feed: EventFeed,
+) {
+    let mut ring = match watch_ring(ring) {
+        Ok(ring) => ring,
+        Err(error) => {
+            warn!(%error, "events cannot be read; verdicts are not affected");
+            return;
+        }
+    };
+    loop {
+        let Ok(mut ready) = ring.readable_mut().await else {
+            warn!("the event ring cannot be waited for; verdicts are not affected");
+            return;
+        };
+        let mut taken = 0;
+        while let Some(record) = ready.get_inner_mut().next() {
+            match Event::decode(&record) {
+                Some(event) => feed.push(line(&event, &context.borrow())),
+                None => warn!(bytes = record.len(), "an event of the kernel is too short"),
+            }
+            taken += 1;
+            if taken >= TAKEN_AT_ONCE_MAX {
+                break;
+            }
+        }
+        if taken < TAKEN_AT_ONCE_MAX {
+            ready.clear_ready();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Names follow the System Log's event types.
+fn line(event: &Event, context: &EventContext) -> String {
+    let (origin, name) = match context.names.get(usize::from(event.class)).and_then(Option::as_ref) {
+        Some((origin, name)) if event.score > 0 => (Some(origin.name()), Some(name.as_str())),
+        _ => (None, None),
+    };
+    let verdict = event.outcome.map_or("unknown", |outcome| match outcome.verdict() {
+        Verdict::Pass => "pass",
+        Verdict::Defer => "defer",
+        Verdict::Deny => "deny",
+        Verdict::Limit => "limit",
+    });
+    let kind = match event.outcome {
+        Some(Outcome::BlockedZone | Outcome::RestrictedOrigin) => "security.request.blocked",
+        Some(Outcome::RateLimit) if event.enforced => "system.client.rate_limit.violation",
+        Some(Outcome::RateLimit) => "system.client.rate_limit.notification",
+        _ => "security.threat.detected",
+    };
+    let outcome = match (event.enforced, event.outcome) {
+        (false, _) => "ALLOW",
+        (true, Some(Outcome::Limited | Outcome::RateLimit)) => "RATE_LIMIT",
+        (true, _) => "DENY",
+    };
+    json!({
+        "time": context.clock.wall_ms(event.boot_ns),
+        "event": kind,
+        "outcome": outcome,
+        "verdict": verdict,
+        "reason": event.outcome.and_then(Outcome::reason),
+        "enforced": event.enforced,
+        "source": event.source,
+        "source_port": event.source_port,
+        "destination": event.destination,
+        "destination_port": event.destination_port,
+        "protocol": event.protocol,
+        "interface": event.interface,
+        "length": event.length,
+        "score": (event.score <= 100 && event.score > 0).then_some(event.score),
+        "origin": origin,
+        "detail": name,
+        "suppressed": event.suppressed,
+    })
+    .to_string()
+}
+
+/// Records read before other tasks get their turn.
+const TAKEN_AT_ONCE_MAX: usize = 256;

@@ -1,0 +1,277 @@
+//! The keeper: the one owner of configuration, decisions, store and data path.
+//!
+//! It runs on a thread of its own, takes commands from a bounded channel and does one at a time, so
+//! there is nothing to lock. What is enforced comes first, what is remembered second, the answer last:
+//! an acknowledged change is both in force and on disk.
+
+mod clock;
+mod commands;
+mod guard;
+mod kernel_events;
+mod report;
+mod timers;
+mod verify;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+pub(crate) use self::kernel_events::{EventContext, forward};
+use self::clock::Clock;
+use crate::{
+    config::{Config, Interfaces},
+    control::{EventFeed, roles::Roles},
+    datapath::{Change, Datapath, Sizes},
+    policy::{
+        classes::Classes,
+        decision::{Decision, Key, Kind, Origin},
+        listing::{Evicted, effective},
+    },
+    store::{ModeOrigin, ModeState, Store},
+};
+
+/// Everything the agent decides with.
+pub(crate) struct Keeper {
+    config: Config,
+    /// From the command line; beats the configuration's, also after a reload.
+    interfaces: Option<Interfaces>,
+    store: Store,
+    decisions: BTreeMap<Key, Decision>,
+    /// Ends of decisions, so that the sweep looks only at what is due.
+    expiries: BTreeSet<(u64, Key)>,
+    classes: Classes,
+    datapath: Datapath,
+    mode: ModeState,
+    clock: Clock,
+    started_ms: u64,
+    feed: EventFeed,
+    roles: watch::Sender<Roles>,
+    context: watch::Sender<EventContext>,
+    evicted: Evicted,
+    /// What the operator should know until the next reload.
+    notices: Vec<String>,
+    missing_interfaces: Vec<(String, String)>,
+    /// The agent should end; the host stays guarded unless it was detached.
+    done: bool,
+}
+
+/// What the keeper shares with the rest of the agent.
+pub(crate) struct Shared {
+    pub(crate) feed: EventFeed,
+    pub(crate) roles: watch::Sender<Roles>,
+    pub(crate) context: watch::Sender<EventContext>,
+}
+
+impl Keeper {
+    /// Adopts what the kernel and the disk hold, reconciles it with the configuration and attaches.
+    pub(crate) fn start(
+        config: Config,
+        interfaces: Option<Interfaces>,
+        shared: Shared,
+    ) -> anyhow::Result<Self> {
+        let clock = Clock::new();
+        let seed = seed()?;
+        let datapath = Datapath::open(&config.bpffs_dir, &Sizes::of(&config), seed)?;
+        let mut store = Store::open(&config.state_dir)?;
+        let mut notices = Vec::new();
+        if let Some(recovered) = store.recovered() {
+            warn!("{recovered}");
+            notices.push(recovered.to_string());
+        }
+        let now = clock.now().wall_ms;
+        store.purge_expired(now)?;
+        let mode = first_mode(&mut store, &config, now)?;
+        let mut decisions = BTreeMap::new();
+        let mut expiries = BTreeSet::new();
+        store.each(|decision| {
+            expiries.extend(decision.expires.map(|at| (at, decision.key())));
+            decisions.insert(decision.key(), decision);
+        })?;
+        let classes = Classes::load(datapath.classes()?);
+        let mut keeper = Self {
+            config,
+            interfaces,
+            store,
+            decisions,
+            expiries,
+            classes,
+            datapath,
+            mode,
+            clock,
+            started_ms: now,
+            feed: shared.feed,
+            roles: shared.roles,
+            context: shared.context,
+            evicted: Evicted::default(),
+            notices,
+            missing_interfaces: Vec::new(),
+            done: false,
+        };
+        let change = keeper.reconcile()?;
+        info!(?change, "the kernel holds what it should");
+        keeper.attach()?;
+        keeper.announce("system.agent.start", "edgeward", json!({ "mode": keeper.mode.mode }));
+        Ok(keeper)
+    }
+
+    /// The event ring, for whoever forwards it.
+    pub(crate) fn take_events(
+        &mut self,
+    ) -> anyhow::Result<aya::maps::RingBuf<aya::maps::MapData>> {
+        self.datapath.take_events()
+    }
+
+    /// The interfaces that run the program, for the log.
+    pub(crate) fn attached(&self) -> String {
+        let attached = self.datapath.attached().iter();
+        attached.map(|at| format!("{} ({:?})", at.name, at.mode)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Makes the kernel hold what configuration and decisions say.
+    fn reconcile(&mut self) -> anyhow::Result<Change> {
+        let now = self.clock.now();
+        let (wanted, evicted) =
+            wanted::wanted(&self.config, self.decisions.values(), &mut self.classes, now);
+        // Names first: an event may carry a class as soon as its entry is in force.
+        self.publish_classes()?;
+        let rate = &self.config.rate_limit;
+        self.datapath.set_budgets(self.config.events.per_second_max, rate.window);
+        let change = self.datapath.apply(&wanted)?;
+        if evicted.total() > 0 {
+            warn!(?evicted, "the kernel's tables are full; the lowest scores gave way");
+        }
+        self.evicted = evicted;
+        self.publish_policy();
+        Ok(change)
+    }
+
+    fn publish_policy(&self) {
+        self.datapath.set_policy(wanted::policy(&self.config, self.mode.mode));
+    }
+
+    fn publish_classes(&self) -> anyhow::Result<()> {
+        self.datapath.set_classes(self.classes.records())?;
+        self.context.send_replace(EventContext::new(&self.classes, self.clock));
+        Ok(())
+    }
+
+    fn attach(&mut self) -> anyhow::Result<()> {
+        let wanted = self.interfaces.clone().unwrap_or_else(|| self.config.interfaces.clone());
+        self.datapath.attach(&wanted)?;
+        self.missing_interfaces.clear();
+        info!("judging packets on {}", self.attached());
+        Ok(())
+    }
+
+    /// Puts into the kernel what `prefix` should hold now.
+    fn refresh(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        let known = self.classes.records().count();
+        let decisions: Vec<&Decision> = at(&self.decisions, prefix).collect();
+        let meta = effective(
+            prefix,
+            &self.config.zones,
+            &self.config.lists,
+            &decisions,
+            &mut self.classes,
+            self.clock.now(),
+        );
+        if self.classes.records().count() != known {
+            self.publish_classes()?;
+        }
+        let change = self.datapath.put(prefix, meta)?;
+        let evicted = change.evicted as u64;
+        match prefix {
+            IpNet::V4(_) => self.evicted.hosts4 += evicted,
+            IpNet::V6(_) => self.evicted.exact6 += evicted,
+        }
+        Ok(())
+    }
+
+    /// Puts the zones into the kernel.
+    fn refresh_zones(&mut self) -> anyhow::Result<()> {
+        let zones = wanted::zones(&self.config, self.decisions.values(), self.clock.now());
+        self.datapath.set_zones(&zones)?;
+        Ok(())
+    }
+
+    /// Decisions about exactly this prefix.
+    fn at(&self, prefix: IpNet) -> impl Iterator<Item = &Decision> {
+        at(&self.decisions, prefix)
+    }
+
+    fn remember(&mut self, decision: Decision) {
+        let key = decision.key();
+        if let Some(old) = self.decisions.remove(&key) {
+            if let Some(at) = old.expires {
+                self.expiries.remove(&(at, key));
+            }
+        }
+        self.expiries.extend(decision.expires.map(|at| (at, key)));
+        self.decisions.insert(key, decision);
+    }
+
+    fn forget(&mut self, key: &Key) -> Option<Decision> {
+        let old = self.decisions.remove(key)?;
+        if let Some(at) = old.expires {
+            self.expiries.remove(&(at, *key));
+        }
+        Some(old)
+    }
+
+    /// A change of state, as an event.
+    fn announce(&self, event: &str, actor: &str, mut detail: serde_json::Value) {
+        if let Some(detail) = detail.as_object_mut() {
+            detail.insert("time".to_owned(), self.clock.now().wall_ms.into());
+            detail.insert("event".to_owned(), event.into());
+            detail.insert("actor".to_owned(), actor.into());
+        }
+        self.feed.push(detail.to_string());
+    }
+}
+
+fn at(decisions: &BTreeMap<Key, Decision>, prefix: IpNet) -> impl Iterator<Item = &Decision> {
+    let first = Key { prefix, kind: Kind::Block, origin: Origin::Operator };
+    decisions
+        .range(first..)
+        .take_while(move |(key, _)| key.prefix == prefix)
+        .map(|(_, decision)| decision)
+}
+
+/// The operator's last word, or the configuration's on a first start.
+fn first_mode(store: &mut Store, config: &Config, now: u64) -> anyhow::Result<ModeState> {
+    let stored = store.mode()?;
+    if let Some(state) = stored {
+        return match state.reverted(now) {
+            None => Ok(state),
+            Some(next) => {
+                store.set_mode(&next)?;
+                Ok(next)
+            }
+        };
+    }
+    let state = ModeState {
+        mode: config.mode,
+        origin: ModeOrigin::Configuration,
+        actor: "configuration".to_owned(),
+        since: now,
+        until: None,
+        unconfirmed: None,
+    };
+    store.set_mode(&state)?;
+    Ok(state)
+}
+
+/// A secret for the hashes: who chooses addresses must not choose where they fall.
+fn seed() -> anyhow::Result<u64> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,92 @@
+//! From configuration and decisions to what the kernel should hold.
+
+use edgeward_ebpf::abi::{Limits, PolicyWord, mode as word, port, profile};
+
+use crate::{
+    config::Config,
+    datapath::Wanted,
+    policy::{
+        classes::Classes,
+        clock::Now,
+        decision::{Decision, Kind},
+        listing::{Desired, Evicted, hides_blocked},
+        mode::{Mode, Refusal, Unreadable},
+        zone::ZoneTable,
+    },
+};
+
+/// Everything the kernel should hold besides the policy word, and what had no room.
+pub(super) fn wanted<'a>(
+    config: &Config,
+    decisions: impl Iterator<Item = &'a Decision> + Clone,
+    classes: &mut Classes,
+    now: Now,
+) -> (Wanted, Evicted) {
+    let mut entries =
+        Desired::build(&config.zones, &config.lists, decisions.clone(), classes, now);
+    let evicted = entries.fit(&config.capacity);
+    let wanted = Wanted {
+        entries,
+        zones: zones(config, decisions, now),
+        ports: ports(config),
+        limits: limits(config),
+        hidden: hides_blocked(&config.zones),
+    };
+    (wanted, evicted)
+}
+
+/// The zone tries.
+pub(super) fn zones<'a>(
+    config: &Config,
+    decisions: impl Iterator<Item = &'a Decision>,
+    now: Now,
+) -> ZoneTable {
+    let exempt = decisions
+        .filter(|decision| decision.kind == Kind::Exempt)
+        .map(|decision| (decision.prefix, decision.expires));
+    ZoneTable::build(&config.zones, exempt, now)
+}
+
+/// The policy word without its presence flags, which the data path adds.
+pub(super) const fn policy(config: &Config, mode: Mode) -> PolicyWord {
+    let mode = match mode {
+        Mode::Off => word::OFF,
+        Mode::Log => word::LOG,
+        Mode::Block => word::BLOCK,
+    };
+    PolicyWord::new(
+        mode,
+        config.reputation.block,
+        config.reputation.limit,
+        matches!(config.refusal, Refusal::Reset),
+        matches!(config.unreadable, Unreadable::Drop),
+        false,
+        0,
+    )
+}
+
+fn ports(config: &Config) -> Vec<(u16, u64)> {
+    let mut rules = Vec::new();
+    for (index, service) in (0u64..).zip(&config.services) {
+        let restricted = if service.restricted { port::RESTRICTED } else { 0 };
+        let flags = port::PROTECTED | restricted | index << port::SERVICE_SHIFT;
+        rules.extend(service.ports.iter().map(|port| (*port, flags)));
+    }
+    rules.sort_unstable();
+    rules
+}
+
+fn limits(config: &Config) -> [Limits; profile::COUNT as usize] {
+    let rate = &config.rate_limit;
+    let normal = Limits {
+        connections: rate.connections.unwrap_or(0),
+        packets: rate.packets.unwrap_or(0),
+    };
+    let limited = Limits {
+        connections: rate.limited_connections.unwrap_or(0),
+        packets: rate.limited_packets.unwrap_or(0),
+    };
+    // Profiles: normal, limited, normal under attack, limited under attack. Nothing declares an attack
+    // yet, so both pairs say the same.
+    [normal, limited, normal, limited]
+}

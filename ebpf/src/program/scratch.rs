@@ -1,0 +1,91 @@
+//! Where the parsed frame rests between reading and judging.
+//!
+//! The verifier follows every path through the parser with its own constants (a header at 14, 18 or 22,
+//! with or without extensions) and would walk the look-ups once for each. A value read back from a map
+//! is unknown to it, so all those paths become one and it proves the rest once.
+
+use edgeward_ebpf::frame::{Address, Cause, Fragment, Frame};
+
+use super::{maps, word::Word};
+
+/// A frame as words.
+#[repr(C)]
+pub(crate) struct FrameCell {
+    family: Word,
+    source: [Word; 2],
+    destination: [Word; 2],
+    /// Protocol, ports and fragment in one word.
+    transport: Word,
+    /// Offsets and the cause for which the transport could not be read (0 for none).
+    layout: Word,
+}
+
+/// Puts `frame` down and takes it up again.
+#[inline(always)]
+pub(crate) fn forget_paths(frame: &Frame) -> Option<Frame> {
+    let cell = maps::SCRATCH.get(0)?;
+    let (family, source, destination) = match (frame.source, frame.destination) {
+        (Address::V4(source), Address::V4(destination)) => {
+            (4, (0, source as u64), (0, destination as u64))
+        }
+        (Address::V6(s0, s1), Address::V6(d0, d1)) => (6, (s0, s1), (d0, d1)),
+        _ => return None,
+    };
+    cell.family.store(family);
+    cell.source[0].store(source.0);
+    cell.source[1].store(source.1);
+    cell.destination[0].store(destination.0);
+    cell.destination[1].store(destination.1);
+    let fragment = match frame.fragment {
+        Fragment::Whole => 0,
+        Fragment::First => 1,
+        Fragment::Later => 2,
+    };
+    cell.transport.store(
+        frame.protocol as u64
+            | (frame.source_port as u64) << 16
+            | (frame.destination_port as u64) << 32
+            | fragment << 48,
+    );
+    let cause = match frame.transport {
+        None => 0,
+        Some(cause) => cause as u64 + 1,
+    };
+    cell.layout.store(
+        frame.network_offset as u64 | (frame.transport_offset as u64) << 16 | cause << 32,
+    );
+    Some(read(cell))
+}
+
+#[inline(always)]
+fn read(cell: &FrameCell) -> Frame {
+    let (s0, s1) = (cell.source[0].load(), cell.source[1].load());
+    let (d0, d1) = (cell.destination[0].load(), cell.destination[1].load());
+    let (source, destination) = if cell.family.load() == 4 {
+        (Address::V4(s1 as u32), Address::V4(d1 as u32))
+    } else {
+        (Address::V6(s0, s1), Address::V6(d0, d1))
+    };
+    let transport = cell.transport.load();
+    let layout = cell.layout.load();
+    Frame {
+        source,
+        destination,
+        protocol: transport as u8,
+        source_port: (transport >> 16) as u16,
+        destination_port: (transport >> 32) as u16,
+        fragment: match transport >> 48 & 3 {
+            0 => Fragment::Whole,
+            1 => Fragment::First,
+            _ => Fragment::Later,
+        },
+        transport: match layout >> 32 & 7 {
+            0 => None,
+            5 => Some(Cause::TruncatedExtension),
+            6 => Some(Cause::TooManyExtensions),
+            _ => Some(Cause::TruncatedTransport),
+        },
+        network_offset: layout as u16,
+        transport_offset: (layout >> 16) as u16,
+    }
+}
