@@ -36,11 +36,17 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     })?;
     let (roles_sender, roles) = watch::channel(roles);
     let (context_sender, context) = watch::channel(EventContext::default());
-    let shared = Shared { feed: feed.clone(), roles: roles_sender, context: context_sender };
+    let shared = Shared {
+        feed: feed.clone(),
+        roles: roles_sender,
+        context: context_sender,
+    };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     let ring = keeper.take_events()?;
 
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let listener = {
         let _inside = runtime.enter();
         server::bind(&socket)?
@@ -49,12 +55,14 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
-    let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-        let outcome = keep(keeper, received);
-        // The main thread may be gone already.
-        drop(ended_sender.send(()));
-        outcome
-    })?;
+    let thread = thread::Builder::new()
+        .name("keeper".to_owned())
+        .spawn(move || {
+            let outcome = keep(keeper, received);
+            // The main thread may be gone already.
+            let _ = ended_sender.send(());
+            outcome
+        })?;
     runtime.block_on(async {
         tokio::spawn(forward(ring, context, feed.clone()));
         tokio::spawn(server::serve(listener, roles, commands, feed));
@@ -65,12 +73,16 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     if let Err(error) = std::fs::remove_file(&socket) {
         warn!(%error, socket = %socket.display(), "the control socket stays behind");
     }
-    thread.join().map_err(|_| anyhow!("the keeper's thread panicked"))?
+    thread
+        .join()
+        .map_err(|_| anyhow!("the keeper's thread panicked"))?
 }
 
 /// The keeper's thread.
 fn keep(keeper: Keeper, commands: mpsc::Receiver<Command>) -> anyhow::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(keeper, commands))
 }
 

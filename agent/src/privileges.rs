@@ -11,8 +11,9 @@ use caps::{CapSet, Capability, CapsHashSet};
 /// # Errors
 /// What the kernel refused; the agent then still has what it had.
 pub(crate) fn drop_all_but_needed() -> anyhow::Result<()> {
-    let needed: CapsHashSet =
-        [Capability::CAP_BPF, Capability::CAP_NET_ADMIN].into_iter().collect();
+    let needed: CapsHashSet = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN]
+        .into_iter()
+        .collect();
     let held = caps::read(None, CapSet::Permitted).map_err(|error| anyhow!("{error}"))?;
     let kept: CapsHashSet = held.intersection(&needed).copied().collect();
     if held.contains(&Capability::CAP_SETPCAP) {
@@ -20,7 +21,8 @@ pub(crate) fn drop_all_but_needed() -> anyhow::Result<()> {
             if !kept.contains(&capability)
                 && caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false)
             {
-                caps::drop(None, CapSet::Bounding, capability).map_err(|error| anyhow!("{error}"))?;
+                caps::drop(None, CapSet::Bounding, capability)
+                    .map_err(|error| anyhow!("{error}"))?;
             }
         }
     }

@@ -88,7 +88,6 @@ pub struct PolicyWord(pub u64);
 impl PolicyWord {
     /// Packs the fields. Thresholds are scores 1..=101, where 101 means never.
     #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "one place packs what one store publishes")]
     pub const fn new(
         mode: u8,
         block: u8,

@@ -4,6 +4,10 @@
 //! extension headers (RFC 8200, RFC 4302), first and later fragments, and the ports of TCP and UDP.
 //! A source that can be read is always judged, whatever follows it; what cannot be read has a
 //! [`Cause`]. Every offset has a name and every read is checked, so nothing here can panic.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets are below 64 KiB and the halves of an address are what is wanted"
+)]
 
 /// Where bytes come from: a slice in the agent, the packet in the kernel.
 pub trait Bytes {
@@ -177,7 +181,11 @@ pub fn opens_connection<B: Bytes>(bytes: &B, frame: &Frame) -> bool {
         },
         protocol::UDP => match bytes.read::<5>(transport + UDP_BYTES) {
             Some([first, version @ ..]) => {
-                let initial = if u32::from_be_bytes(version) == QUIC_V2 { 0xd0 } else { 0xc0 };
+                let initial = if u32::from_be_bytes(version) == QUIC_V2 {
+                    0xd0
+                } else {
+                    0xc0
+                };
                 first & 0xf0 == initial && version != [0; 4]
             }
             None => false,
@@ -210,7 +218,9 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
         Fragment::Whole
     };
     let mut frame = Frame {
-        source: Address::V4(u32::from_be_bytes([header[12], header[13], header[14], header[15]])),
+        source: Address::V4(u32::from_be_bytes([
+            header[12], header[13], header[14], header[15],
+        ])),
         destination: Address::V4(u32::from_be_bytes([
             header[16], header[17], header[18], header[19],
         ])),
@@ -223,7 +233,12 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
         transport_offset: 0,
     };
     if !matches!(fragment, Fragment::Later) {
-        transport(bytes, &mut frame, offset + header_bytes, total_bytes - header_bytes);
+        transport(
+            bytes,
+            &mut frame,
+            offset + header_bytes,
+            total_bytes - header_bytes,
+        );
     }
     Parsed::Ip(frame)
 }

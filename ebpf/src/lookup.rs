@@ -12,6 +12,10 @@
 //!
 //! One array is one generation: its first element says how many bits pick a bucket, so a larger array
 //! takes over by one store in the outer map.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "hashes and slots are cut to their bits"
+)]
 
 use crate::abi::FOREVER;
 
@@ -147,7 +151,14 @@ pub const fn slot4(place: Place4, meta: Meta) -> u64 {
 pub const fn unplace4(element: u32, slot: u64, seed: u64, shift: u32) -> (u32, Kind4) {
     let tag = (slot >> 46) as u32;
     let mixed = (element - 1) << (32 - shift) | tag >> 1;
-    (unmix4(mixed, seed), if tag & 1 == 0 { Kind4::Host } else { Kind4::Net24 })
+    (
+        unmix4(mixed, seed),
+        if tag & 1 == 0 {
+            Kind4::Host
+        } else {
+            Kind4::Net24
+        },
+    )
 }
 
 /// A bijection of 32 bits: xor-shifts and odd multipliers (the finalizer form of Appleby's

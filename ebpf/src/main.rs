@@ -34,13 +34,7 @@ use edgeward_ebpf::{
     frame::{self, Cause, Frame, Parsed},
     verdict::{self, Verdict},
 };
-use program::{
-    count::count,
-    events, maps,
-    packet::Packet,
-    respond, scratch,
-    source::PacketSource,
-};
+use program::{count::count, events, maps, packet::Packet, respond, scratch, source::PacketSource};
 
 /// Judges one frame, multi-buffer packets included (Linux 5.18).
 #[xdp(frags)]
@@ -125,7 +119,11 @@ fn judge(
 #[inline(always)]
 fn unreadable(policy: PolicyWord, cause: Cause, bytes: u64) -> u32 {
     count(counter::CAUSE + cause as u32, bytes);
-    if policy.drop_unreadable() && policy.mode() == mode::BLOCK { XDP_DROP } else { XDP_PASS }
+    if policy.drop_unreadable() && policy.mode() == mode::BLOCK {
+        XDP_DROP
+    } else {
+        XDP_PASS
+    }
 }
 
 #[panic_handler]

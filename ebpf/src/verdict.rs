@@ -151,7 +151,11 @@ pub fn judge<S: Source>(policy: PolicyWord, source: &mut S) -> Judgement {
         Some(entry) => (entry.score, entry.class),
         None => (0, 0),
     };
-    let with = |outcome| Judgement { outcome, score, class };
+    let with = |outcome| Judgement {
+        outcome,
+        score,
+        class,
+    };
     if score == SCORE_BLOCKED_ZONE {
         return with(Outcome::BlockedZone);
     }
@@ -164,18 +168,30 @@ pub fn judge<S: Source>(policy: PolicyWord, source: &mut S) -> Judgement {
     }
     let limited = score >= policy.limit();
     if port.protected || limited {
-        let base = if limited { profile::LIMITED } else { profile::NORMAL };
+        let base = if limited {
+            profile::LIMITED
+        } else {
+            profile::NORMAL
+        };
         let attack = if policy.attack() { profile::ATTACK } else { 0 };
         if source.over_limit(base + attack) {
             return with(Outcome::RateLimit);
         }
     }
-    with(if limited { Outcome::Limited } else { Outcome::Pass })
+    with(if limited {
+        Outcome::Limited
+    } else {
+        Outcome::Pass
+    })
 }
 
 #[inline(always)]
 const fn bare(outcome: Outcome) -> Judgement {
-    Judgement { outcome, score: 0, class: 0 }
+    Judgement {
+        outcome,
+        score: 0,
+        class: 0,
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{Context, Outcome, Trouble, output, read};
 use crate::{
     config::Config,
-    control::{Request, report::Explanation},
-    policy::explain::offline,
+    control::Request,
+    policy::explain::{Explanation, Step, offline},
 };
 
 /// `edgeward explain`. With --config it needs no agent and judges by that file alone.
@@ -36,7 +36,7 @@ impl Explain {
             return Ok(());
         }
         let explanation: Explanation = read(data)?;
-        let text = sheet(&explanation);
+        let text = sheet(&explanation)?;
         context.text(&text)
     }
 
@@ -47,19 +47,18 @@ impl Explain {
     }
 }
 
-fn sheet(explanation: &Explanation) -> String {
+fn sheet(explanation: &Explanation) -> Result<String, Trouble> {
     let mut sheet = output::Sheet::default();
-    let client = explanation
-        .client
-        .map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-    sheet.add(
-        "client",
-        format!("{client} ({})", explanation.client_reason),
-    );
-    sheet.add("verdict", &explanation.verdict);
+    let reason = word(&explanation.client_reason)?;
+    sheet.add("client", format!("{} ({reason})", explanation.client));
+    sheet.add("verdict", word(&explanation.verdict)?);
     sheet.add(
         "action",
-        format!("{} (in the present mode)", explanation.action),
+        format!(
+            "{} (mode {})",
+            word(&explanation.action)?,
+            explanation.mode.name()
+        ),
     );
     sheet.add("reason", explanation.reason.as_deref().unwrap_or("none"));
     let steps: Vec<String> = explanation
@@ -69,30 +68,19 @@ fn sheet(explanation: &Explanation) -> String {
         .map(|(index, step)| format!("{}. {}", index + 1, sentence(step)))
         .collect();
     sheet.add("steps", steps.join("\n"));
-    sheet.render()
+    Ok(sheet.render())
 }
 
-/// A step as a line: its text, or its fields in their order.
-fn sentence(step: &Value) -> String {
-    let plain = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
-    match step {
-        Value::Object(fields) => {
-            let head = fields.get("step").map(plain);
-            let rest = fields
-                .iter()
-                .filter(|(key, value)| *key != "step" && !value.is_null())
-                .map(|(key, value)| match key.as_str() {
-                    "result" | "detail" => plain(value),
-                    _ => format!("{key} {}", plain(value)),
-                })
-                .collect::<Vec<_>>()
-                .join(", ");
-            head.map_or(rest.clone(), |head| format!("{head}: {rest}"))
-        }
-        other => plain(other),
+/// An enum's word, as JSON has it.
+fn word(value: &impl serde::Serialize) -> Result<String, Trouble> {
+    let value = serde_json::to_value(value).map_err(|error| Trouble::Failed(error.to_string()))?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+fn sentence(step: &Step) -> String {
+    if step.detail.is_empty() {
+        format!("{}: {}", step.check, step.result)
+    } else {
+        format!("{}: {}, {}", step.check, step.result, step.detail)
     }
 }

@@ -19,9 +19,14 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self, context: &mut Context<'_>) -> Outcome {
         let filter = EnvFilter::try_from_env("EDGEWARD_LOG").unwrap_or_else(|_| "info".into());
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            .init();
         let mut config = self.configuration(context).map_err(|mistakes| {
-            Trouble::Configuration(format!("{mistakes}\nthe agent does not start with mistakes"))
+            Trouble::Configuration(format!(
+                "{mistakes}\nthe agent does not start with mistakes"
+            ))
         })?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -29,8 +34,7 @@ impl Run {
         if let Some(socket) = &context.socket {
             config.socket.clone_from(socket);
         }
-        crate::run(config, &self.interfaces)
-            .map_err(|error| Trouble::Failed(format!("{error:#}")))
+        crate::run(config, &self.interfaces).map_err(|error| Trouble::Failed(format!("{error:#}")))
     }
 
     /// Without a file the defaults will do, if the interfaces are named.

@@ -32,7 +32,11 @@ pub(super) fn detach(context: &mut Context<'_>) -> Outcome {
         }
         other => other?,
     };
-    show(context, &data, "detached; nothing is judged until the agent runs again")
+    show(
+        context,
+        &data,
+        "detached; nothing is judged until the agent runs again",
+    )
 }
 
 /// Where the pins are, by the configuration that the agent would use.

@@ -76,7 +76,7 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// How an address is judged, step by step: [`super::report::Explanation`].
+    /// How an address is judged, step by step: [`crate::policy::explain::Explanation`].
     Explain {
         /// The peer's address.
         address: IpAddr,

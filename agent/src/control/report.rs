@@ -3,7 +3,7 @@
 //!
 //! Times are milliseconds since the Unix epoch, durations milliseconds.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -160,24 +160,6 @@ pub struct ZoneDetail {
     pub networks: Vec<IpNet>,
     /// How many there are in all; more than `networks` when the answer was cut.
     pub total: u64,
-}
-
-/// `explain`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Explanation {
-    /// The address that is judged.
-    pub client: Option<IpAddr>,
-    /// How it was found: `peer` …
-    pub client_reason: String,
-    /// The judgement before the mode: `pass`, `defer`, `deny`, `limit`.
-    pub verdict: String,
-    /// What the present mode makes of it: `pass`, `drop`, `reset`, `refuse`, `limit`.
-    pub action: String,
-    /// Why it is refused or limited, in snake case.
-    pub reason: Option<String>,
-    /// Each step in its order; texts or objects with `step` and `result`.
-    pub steps: Vec<serde_json::Value>,
 }
 
 /// `verify`.

@@ -225,7 +225,7 @@ fn a_request_reaches_the_keeper_with_its_peer() {
     let ssh = data.get("ssh").and_then(Value::as_array).unwrap();
     assert!(ssh.contains(&json!("192.0.2.77")), "canonical: {ssh:?}");
     // The same connection takes another one, and a failure arrives whole.
-    let detach = Request::Detach { force: false };
+    let detach = Request::Detach;
     match client.request(&detach.into(), PATIENCE).unwrap_err() {
         ClientError::Refused(failure) => {
             assert_eq!(failure.kind, FailureKind::Configuration);

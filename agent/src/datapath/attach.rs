@@ -1,7 +1,7 @@
 //! The program on its interfaces: links are made once, pinned, and afterwards only given a newer
 //! program, so there is no moment without one.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::{
@@ -47,15 +47,15 @@ pub(super) fn attach(
     let chosen = choose(&all, wanted)?;
     let mut held = adopt(ebpf, pins, &chosen)?;
     for interface in &chosen {
-        if !held.contains_key(&interface.index) {
+        if !held.contains(&interface.index) {
             make(ebpf, pins, interface)?;
-            held.insert(interface.index, ());
+            held.insert(interface.index);
         }
     }
     let now = netlink::interfaces().context("cannot list the network interfaces")?;
     Ok(now
         .into_iter()
-        .filter(|interface| held.contains_key(&interface.index))
+        .filter(|interface| held.contains(&interface.index))
         .map(|interface| Attachment {
             index: interface.index,
             mode: interface.xdp.map_or(XdpMode::Other, |xdp| xdp.mode),
@@ -66,14 +66,23 @@ pub(super) fn attach(
 
 fn choose<'a>(all: &'a [Interface], wanted: &Interfaces) -> anyhow::Result<Vec<&'a Interface>> {
     let chosen: Vec<&Interface> = match wanted {
-        Interfaces::AllPhysical => all.iter().filter(|interface| interface.is_physical()).collect(),
+        Interfaces::AllPhysical => all
+            .iter()
+            .filter(|interface| interface.is_physical())
+            .collect(),
         Interfaces::Named(names) => names
             .iter()
             .map(|name| {
-                all.iter().find(|interface| interface.name == *name).ok_or_else(|| {
-                    let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
-                    anyhow!("there is no interface {name}; there are {}", known.join(", "))
-                })
+                all.iter()
+                    .find(|interface| interface.name == *name)
+                    .ok_or_else(|| {
+                        let known: Vec<&str> =
+                            all.iter().map(|other| other.name.as_str()).collect();
+                        anyhow!(
+                            "there is no interface {name}; there are {}",
+                            known.join(", ")
+                        )
+                    })
             })
             .collect::<anyhow::Result<_>>()?,
     };
@@ -84,12 +93,8 @@ fn choose<'a>(all: &'a [Interface], wanted: &Interfaces) -> anyhow::Result<Vec<&
 }
 
 /// Hands the program to pinned links; unpins those whose interface is gone or no longer wanted.
-fn adopt(
-    ebpf: &mut Ebpf,
-    pins: &Pins,
-    chosen: &[&Interface],
-) -> anyhow::Result<BTreeMap<u32, ()>> {
-    let mut held = BTreeMap::new();
+fn adopt(ebpf: &mut Ebpf, pins: &Pins, chosen: &[&Interface]) -> anyhow::Result<BTreeSet<u32>> {
+    let mut held = BTreeSet::new();
     for path in pins.links()? {
         let index = link_interface(&path)?;
         if !chosen.iter().any(|interface| interface.index == index) {
@@ -108,7 +113,7 @@ fn adopt(
             .with_context(|| format!("cannot replace the program of {}", path.display()))?;
         // Taken out of aya's hands: it would detach the link with the process.
         drop(FdLink::try_from(program.take_link(id)?));
-        held.insert(index, ());
+        held.insert(index);
     }
     Ok(held)
 }
@@ -132,17 +137,23 @@ fn make(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface) -> anyhow::Result<(
     let id = attached.with_context(|| format!("cannot attach to {}", interface.name))?;
     let link = program.take_link(id)?;
     let link = FdLink::try_from(link).map_err(|_| {
-        anyhow!("the kernel gave no link for {}, so nothing would outlive the agent", interface.name)
+        anyhow!(
+            "the kernel gave no link for {}, so nothing would outlive the agent",
+            interface.name
+        )
     })?;
     let path = pins.link(interface.index);
-    drop(link.pin(&path).with_context(|| format!("cannot pin the link at {}", path.display()))?);
+    drop(
+        link.pin(&path)
+            .with_context(|| format!("cannot pin the link at {}", path.display()))?,
+    );
     Ok(())
 }
 
 /// The interface that a pinned link holds; 0 once it is gone.
 fn link_interface(path: &Path) -> anyhow::Result<u32> {
-    let link = sys::open_pin(path)
-        .with_context(|| format!("cannot open the link {}", path.display()))?;
+    let link =
+        sys::open_pin(path).with_context(|| format!("cannot open the link {}", path.display()))?;
     let info = sys::xdp_link_info(std::os::fd::AsFd::as_fd(&link))
         .with_context(|| format!("cannot read the link {}", path.display()))?;
     Ok(info.interface)

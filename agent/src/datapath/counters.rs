@@ -45,17 +45,33 @@ pub(super) fn read(map: &PerCpuArray<MapData, Count>) -> anyhow::Result<Vec<Coun
             packets += value.packets;
             bytes += value.bytes;
         }
-        found.push(Counter { name, kind, packets, bytes });
+        found.push(Counter {
+            name,
+            kind,
+            packets,
+            bytes,
+        });
         Ok(())
     };
     for outcome in Outcome::ALL {
         add(outcome as u32, outcome.name(), CounterKind::Enforced)?;
     }
-    for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.reason().is_some()) {
-        add(counter::LOGGED + outcome as u32, outcome.name(), CounterKind::Logged)?;
+    for outcome in Outcome::ALL
+        .into_iter()
+        .filter(|outcome| outcome.reason().is_some())
+    {
+        add(
+            counter::LOGGED + outcome as u32,
+            outcome.name(),
+            CounterKind::Logged,
+        )?;
     }
     for cause in Cause::ALL {
-        add(counter::CAUSE + cause as u32, cause.name(), CounterKind::Unreadable)?;
+        add(
+            counter::CAUSE + cause as u32,
+            cause.name(),
+            CounterKind::Unreadable,
+        )?;
     }
     for (index, name) in [
         (counter::UNJUDGED, "unjudged"),

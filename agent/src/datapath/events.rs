@@ -58,7 +58,9 @@ impl Event {
             protocol,
             interface,
             length,
-            outcome: Outcome::ALL.get(usize::from(outcome & !abi::EVENT_ENFORCED)).copied(),
+            outcome: Outcome::ALL
+                .get(usize::from(outcome & !abi::EVENT_ENFORCED))
+                .copied(),
             enforced: outcome & abi::EVENT_ENFORCED != 0,
             score,
             class,
@@ -101,7 +103,10 @@ mod tests {
         let event = Event::decode(&record).unwrap();
         assert_eq!(event.source.to_string(), "192.0.2.1");
         assert!(event.destination.is_ipv6());
-        assert_eq!((event.protocol, event.outcome), (6, Some(Outcome::Reputation)));
+        assert_eq!(
+            (event.protocol, event.outcome),
+            (6, Some(Outcome::Reputation))
+        );
         assert!(event.enforced);
         assert_eq!((event.score, event.class), (90, 3));
         record[61] = 100;

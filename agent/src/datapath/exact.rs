@@ -15,8 +15,8 @@ use std::{
 use edgeward_ebpf::{
     abi::StashKey,
     lookup::{
-        BUCKET_BYTES, Kind4, Meta, SHIFT_MAX, SHIFT4_MIN, SHIFT6_MIN, SLOTS4, SLOTS6, element6, hash6,
-        length_of, place4, slot4, unplace4,
+        BUCKET_BYTES, Kind4, Meta, SHIFT_MAX, SHIFT4_MIN, SHIFT6_MIN, SLOTS4, SLOTS6, element6,
+        hash6, length_of, place4, slot4, unplace4,
     },
 };
 
@@ -121,7 +121,13 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
         if let Some(header) = words.as_ref().first() {
             header.store(u64::from(shift), Release);
         }
-        Self { words, seed, shift, used: 0, _family: PhantomData }
+        Self {
+            words,
+            seed,
+            shift,
+            used: 0,
+            _family: PhantomData,
+        }
     }
 
     /// Takes over a generation that is in force; `None` if its header does not fit its size.
@@ -132,7 +138,13 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
         if !fits {
             return None;
         }
-        let mut adopted = Self { words, seed, shift, used: 0, _family: PhantomData };
+        let mut adopted = Self {
+            words,
+            seed,
+            shift,
+            used: 0,
+            _family: PhantomData,
+        };
         adopted.used = adopted.entries().count();
         Some(adopted)
     }
@@ -220,17 +232,28 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
     pub(super) fn entries(&self) -> impl Iterator<Item = (F::Key, Meta, u64)> + '_ {
         let buckets = self.words.as_ref().chunks_exact(BUCKET_WORDS).skip(1);
         (1..).zip(buckets).flat_map(move |(element, bucket)| {
-            let place = Place { element, tag: 0, seed: self.seed, shift: self.shift };
+            let place = Place {
+                element,
+                tag: 0,
+                seed: self.seed,
+                shift: self.shift,
+            };
             (0..F::SLOTS).filter_map(move |slot| {
                 let (key, meta) = F::read(bucket, slot, place)?;
-                Some((key, meta, F::hits(bucket, slot).map_or(0, |hits| hits.load(Relaxed))))
+                Some((
+                    key,
+                    meta,
+                    F::hits(bucket, slot).map_or(0, |hits| hits.load(Relaxed)),
+                ))
             })
         })
     }
 
     fn bucket(&self, key: F::Key) -> Option<(&[AtomicU64], Place)> {
         let place = F::place(key, self.seed, self.shift);
-        let start = usize::try_from(place.element).ok()?.checked_mul(BUCKET_WORDS)?;
+        let start = usize::try_from(place.element)
+            .ok()?
+            .checked_mul(BUCKET_WORDS)?;
         Some((self.words.as_ref().get(start..start + BUCKET_WORDS)?, place))
     }
 }
@@ -250,7 +273,12 @@ impl Family for V4 {
 
     fn place((address, kind): Self::Key, seed: u64, shift: u32) -> Place {
         let place = place4(address, kind, seed, shift);
-        Place { element: place.element, tag: place.tag, seed, shift }
+        Place {
+            element: place.element,
+            tag: place.tag,
+            seed,
+            shift,
+        }
     }
 
     fn slot(bucket: &[AtomicU64], slot: usize, _key: Self::Key, place: Place) -> Slot {
@@ -263,8 +291,12 @@ impl Family for V4 {
 
     fn read(bucket: &[AtomicU64], slot: usize, place: Place) -> Option<(Self::Key, Meta)> {
         let word = bucket.get(slot)?.load(Relaxed);
-        (word != 0)
-            .then(|| (unplace4(place.element, word, place.seed, place.shift), Meta::of(word)))
+        (word != 0).then(|| {
+            (
+                unplace4(place.element, word, place.seed, place.shift),
+                Meta::of(word),
+            )
+        })
     }
 
     fn write(bucket: &[AtomicU64], slot: usize, key: Self::Key, meta: Meta, place: Place) {
@@ -285,7 +317,12 @@ impl Family for V4 {
     }
 
     fn stash_key(key: Self::Key) -> StashKey {
-        StashKey { hi: 0, lo: u64::from(key.0), length: u32::from(Self::length(key)), family: 4 }
+        StashKey {
+            hi: 0,
+            lo: u64::from(key.0),
+            length: u32::from(Self::length(key)),
+            family: 4,
+        }
     }
 
     fn from_stash(key: StashKey) -> Option<Self::Key> {
@@ -316,7 +353,12 @@ impl Family for V6 {
 
     fn place((address, length): Self::Key, seed: u64, shift: u32) -> Place {
         let (hi, lo) = halves(address);
-        Place { element: element6(hash6(hi, lo, length, seed), shift), tag: 0, seed, shift }
+        Place {
+            element: element6(hash6(hi, lo, length, seed), shift),
+            tag: 0,
+            seed,
+            shift,
+        }
     }
 
     fn slot(bucket: &[AtomicU64], slot: usize, key: Self::Key, place: Place) -> Slot {
@@ -334,12 +376,19 @@ impl Family for V6 {
         }
         let hi = bucket.get(slot * 2)?.load(Relaxed);
         let lo = bucket.get(slot * 2 + 1)?.load(Relaxed);
-        Some(((u128::from(hi) << 64 | u128::from(lo), length_of(word)), Meta::of(word)))
+        Some((
+            (u128::from(hi) << 64 | u128::from(lo), length_of(word)),
+            Meta::of(word),
+        ))
     }
 
     fn write(bucket: &[AtomicU64], slot: usize, key: Self::Key, meta: Meta, _place: Place) {
         let (hi, lo) = halves(key.0);
-        let cells = (bucket.get(slot * 2), bucket.get(slot * 2 + 1), bucket.get(SLOTS6 * 2 + slot));
+        let cells = (
+            bucket.get(slot * 2),
+            bucket.get(slot * 2 + 1),
+            bucket.get(SLOTS6 * 2 + slot),
+        );
         if let (Some(high), Some(low), Some(word)) = cells {
             high.store(hi, Relaxed);
             low.store(lo, Relaxed);
@@ -359,7 +408,12 @@ impl Family for V6 {
 
     fn stash_key(key: Self::Key) -> StashKey {
         let (hi, lo) = halves(key.0);
-        StashKey { hi, lo, length: u32::from(key.1), family: 6 }
+        StashKey {
+            hi,
+            lo,
+            length: u32::from(key.1),
+            family: 6,
+        }
     }
 
     fn from_stash(key: StashKey) -> Option<Self::Key> {
@@ -373,7 +427,10 @@ impl Family for V6 {
 }
 
 /// Upper and lower half of an IPv6 address.
-#[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the halves are what is wanted"
+)]
 pub(super) const fn halves(address: u128) -> (u64, u64) {
     ((address >> 64) as u64, address as u64)
 }

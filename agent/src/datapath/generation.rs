@@ -80,7 +80,13 @@ impl<F: Family> Generation<F> {
             .into_iter()
             .filter_map(|(key, value)| Some((F::from_stash(key)?, Meta::of(value.meta))))
             .collect();
-        Ok(Self { slot, seed, exact, stash, stash_max })
+        Ok(Self {
+            slot,
+            seed,
+            exact,
+            stash,
+            stash_max,
+        })
     }
 
     /// Entries in force.
@@ -100,7 +106,9 @@ impl<F: Family> Generation<F> {
 
     /// The meta word of an entry.
     pub(super) fn get(&self, key: F::Key) -> Option<Meta> {
-        self.exact.get(key).or_else(|| self.stash.get(&key).copied())
+        self.exact
+            .get(key)
+            .or_else(|| self.stash.get(&key).copied())
     }
 
     /// Every entry with its hits.
@@ -109,7 +117,11 @@ impl<F: Family> Generation<F> {
         stash: &'a Table<StashKey, Listed>,
     ) -> impl Iterator<Item = (F::Key, Meta, u64)> + 'a {
         let stashed = self.stash.iter().map(|(key, meta)| {
-            let hits = stash.get(&F::stash_key(*key)).ok().flatten().map_or(0, |value| value.hits);
+            let hits = stash
+                .get(&F::stash_key(*key))
+                .ok()
+                .flatten()
+                .map_or(0, |value| value.hits);
             (*key, *meta, hits)
         });
         self.exact.entries().chain(stashed)
@@ -122,8 +134,14 @@ impl<F: Family> Generation<F> {
         stash: &Table<StashKey, Listed>,
         desired: &[(F::Key, Meta)],
     ) -> anyhow::Result<Change> {
-        let wrong = desired.iter().filter(|(key, meta)| self.get(*key) != Some(*meta)).count();
-        let present = desired.iter().filter(|(key, _)| self.get(*key).is_some()).count();
+        let wrong = desired
+            .iter()
+            .filter(|(key, meta)| self.get(*key) != Some(*meta))
+            .count();
+        let present = desired
+            .iter()
+            .filter(|(key, _)| self.get(*key).is_some())
+            .count();
         let extra = self.len() - present;
         if wrong + extra == 0 {
             return Ok(Change::default());
@@ -172,7 +190,10 @@ impl<F: Family> Generation<F> {
         desired: &[(F::Key, Meta)],
     ) -> anyhow::Result<Change> {
         let (array, mut exact) = make::<F>(Exact::<F, Words>::shift_for(desired.len()), self.seed)?;
-        let mut change = Change { rebuilt: true, ..Change::default() };
+        let mut change = Change {
+            rebuilt: true,
+            ..Change::default()
+        };
         let mut overflow = BTreeMap::new();
         for (key, meta) in desired {
             if exact.put(*key, *meta) == Put::Full {
@@ -194,15 +215,24 @@ impl<F: Family> Generation<F> {
         // The kernel has waited for every program that could still see the old generation.
         let old = std::mem::replace(&mut self.exact, exact);
         for (key, before) in carried {
-            let late = old.hits(key).map_or(0, |hits| hits.load(Relaxed)).saturating_sub(before);
+            let late = old
+                .hits(key)
+                .map_or(0, |hits| hits.load(Relaxed))
+                .saturating_sub(before);
             if let (1.., Some(hits)) = (late, self.exact.hits(key)) {
                 hits.fetch_add(late, Relaxed);
             }
         }
-        let gone: Vec<_> =
-            self.stash.keys().filter(|key| !overflow.contains_key(key)).copied().collect();
+        let gone: Vec<_> = self
+            .stash
+            .keys()
+            .filter(|key| !overflow.contains_key(key))
+            .copied()
+            .collect();
         for key in gone {
-            stash.remove(&F::stash_key(key)).context("cannot clear the stash")?;
+            stash
+                .remove(&F::stash_key(key))
+                .context("cannot clear the stash")?;
         }
         self.stash = overflow;
         Ok(change)
@@ -215,7 +245,9 @@ impl<F: Family> Generation<F> {
         }
         let mut carried = Vec::new();
         for (key, _) in desired {
-            let Some(before) = self.exact.hits(*key).map(|hits| hits.load(Relaxed)) else { continue };
+            let Some(before) = self.exact.hits(*key).map(|hits| hits.load(Relaxed)) else {
+                continue;
+            };
             if before > 0 {
                 if let Some(hits) = new.hits(*key) {
                     hits.store(before, Relaxed);
@@ -234,10 +266,24 @@ impl<F: Family> Generation<F> {
         meta: Meta,
     ) -> anyhow::Result<Change> {
         let known = self.stash.contains_key(&key);
-        let put = if known { Put::Full } else { self.exact.put(key, meta) };
+        let put = if known {
+            Put::Full
+        } else {
+            self.exact.put(key, meta)
+        };
         match put {
-            Put::Added => return Ok(Change { added: 1, ..Change::default() }),
-            Put::Changed => return Ok(Change { changed: 1, ..Change::default() }),
+            Put::Added => {
+                return Ok(Change {
+                    added: 1,
+                    ..Change::default()
+                });
+            }
+            Put::Changed => {
+                return Ok(Change {
+                    changed: 1,
+                    ..Change::default()
+                });
+            }
             Put::Same => return Ok(Change::default()),
             Put::Full if known || self.stash.len() < self.stash_max => {
                 set_stash::<F>(stash, key, meta)?;
@@ -245,7 +291,11 @@ impl<F: Family> Generation<F> {
             }
             Put::Full => return self.displace(stash, key, meta),
         }
-        Ok(Change { added: usize::from(!known), changed: usize::from(known), ..Change::default() })
+        Ok(Change {
+            added: usize::from(!known),
+            changed: usize::from(known),
+            ..Change::default()
+        })
     }
 
     /// Bucket and stash are full: the weakest entry of the bucket gives way, or the new one does.
@@ -274,9 +324,14 @@ impl<F: Family> Generation<F> {
         stash: &Table<StashKey, Listed>,
         key: F::Key,
     ) -> anyhow::Result<Change> {
-        let removed = Change { removed: 1, ..Change::default() };
+        let removed = Change {
+            removed: 1,
+            ..Change::default()
+        };
         if self.stash.remove(&key).is_some() {
-            stash.remove(&F::stash_key(key)).context("cannot remove an entry from the stash")?;
+            stash
+                .remove(&F::stash_key(key))
+                .context("cannot remove an entry from the stash")?;
             return Ok(removed);
         }
         if !self.exact.remove(key) {
@@ -290,13 +345,19 @@ impl<F: Family> Generation<F> {
             .find(|(other, _)| F::place(**other, self.seed, self.exact.shift()).is_beside(&place))
             .map(|(key, meta)| (*key, *meta));
         if let Some((key, meta)) = waiting {
-            let hits = stash.get(&F::stash_key(key)).ok().flatten().map_or(0, |value| value.hits);
+            let hits = stash
+                .get(&F::stash_key(key))
+                .ok()
+                .flatten()
+                .map_or(0, |value| value.hits);
             self.exact.put(key, meta);
             if let Some(counter) = self.exact.hits(key) {
                 counter.store(hits, Relaxed);
             }
             self.stash.remove(&key);
-            stash.remove(&F::stash_key(key)).context("cannot move an entry out of the stash")?;
+            stash
+                .remove(&F::stash_key(key))
+                .context("cannot move an entry out of the stash")?;
         }
         Ok(removed)
     }
@@ -312,7 +373,11 @@ impl<F: Family> Generation<F> {
         outer: &Table<u32, u32>,
         stash: &Table<StashKey, Listed>,
     ) -> anyhow::Result<()> {
-        let mut all: Vec<_> = self.exact.entries().map(|(key, meta, _)| (key, meta)).collect();
+        let mut all: Vec<_> = self
+            .exact
+            .entries()
+            .map(|(key, meta, _)| (key, meta))
+            .collect();
         all.extend(self.stash.iter().map(|(key, meta)| (*key, *meta)));
         all.sort_unstable_by_key(|(key, _)| *key);
         self.rebuild(outer, stash, &all).map(|_| ())
@@ -324,7 +389,10 @@ fn adopt<F: Family>(
     slot: u32,
     seed: u64,
 ) -> anyhow::Result<Option<Exact<F, Words>>> {
-    let Some(id) = outer.get(&slot).context("cannot read the outer map")?.filter(|id| *id != 0)
+    let Some(id) = outer
+        .get(&slot)
+        .context("cannot read the outer map")?
+        .filter(|id| *id != 0)
     else {
         return Ok(None);
     };
@@ -347,7 +415,9 @@ fn make<F: Family>(shift: u32, seed: u64) -> anyhow::Result<(OwnedFd, Exact<F, W
 fn publish(outer: &Table<u32, u32>, slot: u32, array: &OwnedFd) -> anyhow::Result<()> {
     // Update takes a descriptor where look-up gives an id (kernel documentation, map_of_maps).
     let fd = u32::try_from(array.as_raw_fd())?;
-    outer.set(&slot, &fd).context("cannot put a generation in force")
+    outer
+        .set(&slot, &fd)
+        .context("cannot put a generation in force")
 }
 
 fn set_stash<F: Family>(
@@ -357,9 +427,14 @@ fn set_stash<F: Family>(
 ) -> io::Result<()> {
     let stash_key = F::stash_key(key);
     let hits = stash.get(&stash_key)?.map_or(0, |value| value.hits);
-    stash.set(&stash_key, &Listed { meta: meta.with_length(F::length(key)), hits })
+    stash.set(
+        &stash_key,
+        &Listed {
+            meta: meta.with_length(F::length(key)),
+            hits,
+        },
+    )
 }
 
 /// Changes that are made in the live array however small it is.
 const IN_PLACE_MAX: usize = 1024;
-

@@ -21,14 +21,23 @@ pub(super) fn load(pins: &Pins, sizes: &Sizes) -> anyhow::Result<(Ebpf, Opened)>
     for spec in &specs {
         drop_if_changed(&pins.map(spec.name), spec)?;
     }
-    let paths: Vec<_> = specs.iter().map(|spec| (spec, pins.map(spec.name))).collect();
+    let paths: Vec<_> = specs
+        .iter()
+        .map(|spec| (spec, pins.map(spec.name)))
+        .collect();
     let mut loader = EbpfLoader::new();
     for (spec, path) in &paths {
-        loader.map_pin_path(spec.name, path.as_path()).map_max_entries(spec.name, spec.elements);
+        loader
+            .map_pin_path(spec.name, path.as_path())
+            .map_max_entries(spec.name, spec.elements);
     }
-    let mut ebpf = loader.load(PROGRAM).context("the kernel refused the program's maps")?;
+    let mut ebpf = loader
+        .load(PROGRAM)
+        .context("the kernel refused the program's maps")?;
     let name = program_name(&kernel_release()?)?;
-    program(&mut ebpf, name)?.load().context("the kernel refused the program")?;
+    program(&mut ebpf, name)?
+        .load()
+        .context("the kernel refused the program")?;
     let mut opened = HashMap::new();
     for (spec, path) in &paths {
         let map = sys::open_pin(path)
@@ -65,7 +74,10 @@ pub(super) fn check_host() -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    bail!("missing privileges: {}; start the agent as root", missing.join(", "))
+    bail!(
+        "missing privileges: {}; start the agent as root",
+        missing.join(", ")
+    )
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
@@ -77,7 +89,9 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
 
 /// Multi-buffer packets need Linux 5.18; everything else that we use is in 5.10.
 fn program_name(release: &str) -> anyhow::Result<&'static str> {
-    let mut numbers = release.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = release
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (5, 10) {
         bail!(
@@ -85,7 +99,11 @@ fn program_name(release: &str) -> anyhow::Result<&'static str> {
              maps in maps of any size)"
         );
     }
-    Ok(if version < (5, 18) { "edgeward_linear" } else { "edgeward_xdp" })
+    Ok(if version < (5, 18) {
+        "edgeward_linear"
+    } else {
+        "edgeward_xdp"
+    })
 }
 
 fn kernel_release() -> anyhow::Result<String> {
@@ -103,8 +121,20 @@ fn drop_if_changed(path: &Path, spec: &Spec) -> anyhow::Result<()> {
     let found = MapInfo::from_pin(path)
         .with_context(|| format!("cannot read the pinned map {}", path.display()))?;
     let kind = found.map_type().map_or(0, |kind| kind as u32);
-    let found = (kind, found.key_size(), found.value_size(), found.max_entries(), found.map_flags());
-    let wanted = (spec.kind, spec.key_bytes, spec.value_bytes, spec.elements, spec.flags);
+    let found = (
+        kind,
+        found.key_size(),
+        found.value_size(),
+        found.max_entries(),
+        found.map_flags(),
+    );
+    let wanted = (
+        spec.kind,
+        spec.key_bytes,
+        spec.value_bytes,
+        spec.elements,
+        spec.flags,
+    );
     if found == wanted {
         return Ok(());
     }
@@ -144,19 +174,75 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
         spec("TABLE4", ARRAY, 4, 8, table4::WORDS, MMAPABLE),
         spec("FILTER6", ARRAY, 4, 8, filter6::WORDS, MMAPABLE),
         spec("HOSTS", ARRAY_OF_MAPS, 4, 4, 2, 0),
-        spec("STASH", HASH, size_of::<StashKey>(), size_of::<Listed>(), sizes.stash, NO_PREALLOC),
-        spec("LIST4", LPM_TRIE, trie4, size_of::<Listed>(), sizes.prefixes, NO_PREALLOC),
-        spec("LIST6", LPM_TRIE, trie6, size_of::<Listed>(), sizes.prefixes, NO_PREALLOC),
-        spec("ZONES4", LPM_TRIE, trie4, size_of::<ZoneValue>(), sizes.zones, NO_PREALLOC),
-        spec("ZONES6", LPM_TRIE, trie6, size_of::<ZoneValue>(), sizes.zones, NO_PREALLOC),
+        spec(
+            "STASH",
+            HASH,
+            size_of::<StashKey>(),
+            size_of::<Listed>(),
+            sizes.stash,
+            NO_PREALLOC,
+        ),
+        spec(
+            "LIST4",
+            LPM_TRIE,
+            trie4,
+            size_of::<Listed>(),
+            sizes.prefixes,
+            NO_PREALLOC,
+        ),
+        spec(
+            "LIST6",
+            LPM_TRIE,
+            trie6,
+            size_of::<Listed>(),
+            sizes.prefixes,
+            NO_PREALLOC,
+        ),
+        spec(
+            "ZONES4",
+            LPM_TRIE,
+            trie4,
+            size_of::<ZoneValue>(),
+            sizes.zones,
+            NO_PREALLOC,
+        ),
+        spec(
+            "ZONES6",
+            LPM_TRIE,
+            trie6,
+            size_of::<ZoneValue>(),
+            sizes.zones,
+            NO_PREALLOC,
+        ),
         spec("PORTS", ARRAY, 4, 8, 1 << 16, 0),
         spec("LIMITS", ARRAY, 4, size_of::<Limits>(), profile::COUNT, 0),
-        spec("RATES", LRU_HASH, size_of::<RateKey>(), size_of::<RateState>(), sizes.rate_sources, 0),
-        spec("COUNTERS", PERCPU_ARRAY, 4, size_of::<Count>(), counter::COUNT, 0),
+        spec(
+            "RATES",
+            LRU_HASH,
+            size_of::<RateKey>(),
+            size_of::<RateState>(),
+            sizes.rate_sources,
+            0,
+        ),
+        spec(
+            "COUNTERS",
+            PERCPU_ARRAY,
+            4,
+            size_of::<Count>(),
+            counter::COUNT,
+            0,
+        ),
         spec("CLASSES", ARRAY, 4, size_of::<Class>(), CLASSES, 0),
         spec("EVENTS", RINGBUF, 0, 0, sizes.ring_bytes, 0),
         spec("EVENT_GATE", PERCPU_ARRAY, 4, 8, EVENT_GATE_SLOTS, 0),
-        spec("EVENT_BUDGET", PERCPU_ARRAY, 4, size_of::<EventBudget>(), 1, 0),
+        spec(
+            "EVENT_BUDGET",
+            PERCPU_ARRAY,
+            4,
+            size_of::<EventBudget>(),
+            1,
+            0,
+        ),
         spec("SCRATCH", PERCPU_ARRAY, 4, 56, 1, 0),
     ]
 }
@@ -164,7 +250,10 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
 /// The program as `cargo xtask build-ebpf` made it.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(env!("EDGEWARD_XDP"));
 
-const _: () = assert!(ABI_VERSION == 1, "a new version: what becomes of the old one's pins?");
+const _: () = assert!(
+    ABI_VERSION == 1,
+    "a new version: what becomes of the old one's pins?"
+);
 
 // bpf.h: enum bpf_map_type and map flags.
 const HASH: u32 = 1;
@@ -187,7 +276,10 @@ mod tests {
     fn the_kernel_decides_which_program() {
         assert_eq!(program_name("6.18.44-fc-v657").unwrap(), "edgeward_xdp");
         assert_eq!(program_name("5.18.0+").unwrap(), "edgeward_xdp");
-        assert_eq!(program_name("5.15.0-91-generic").unwrap(), "edgeward_linear");
+        assert_eq!(
+            program_name("5.15.0-91-generic").unwrap(),
+            "edgeward_linear"
+        );
         assert_eq!(program_name("5.10.0-28-amd64").unwrap(), "edgeward_linear");
         for old in ["4.19.0-26-amd64", "5.4.0", "", "unknown"] {
             let message = program_name(old).unwrap_err().to_string();

@@ -75,7 +75,9 @@ pub(super) fn narrow(live: &[AtomicU64], wanted: &[AtomicU64]) {
 
 /// Zeroed words.
 pub(super) fn blank(count: u32) -> Vec<AtomicU64> {
-    std::iter::repeat_with(AtomicU64::default).take(count as usize).collect()
+    std::iter::repeat_with(AtomicU64::default)
+        .take(count as usize)
+        .collect()
 }
 
 /// Marks every /24 from `first` to `last`, a word of 32 networks at a time.
@@ -120,7 +122,15 @@ mod tests {
 
     #[test]
     fn a_prefix_marks_its_networks_and_no_other() {
-        for text in ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/19", "10.1.32.0/20", "192.0.2.0/25", "203.0.113.7/32", "255.255.254.0/23"] {
+        for text in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.1.0.0/19",
+            "10.1.32.0/20",
+            "192.0.2.0/25",
+            "203.0.113.7/32",
+            "255.255.254.0/23",
+        ] {
             let net: ipnet::Ipv4Net = text.parse().unwrap();
             let table = blank(table4::WORDS);
             assert!(!prefix(&table, &[], net.into(), 0));
@@ -130,7 +140,11 @@ mod tests {
                 let marked = table[word as usize].load(Relaxed) >> bit & 3;
                 let first = u32::from(net.network()) >> 8;
                 let last = u32::from(net.broadcast()) >> 8;
-                let wanted = if (first..=last).contains(&third) { table4::NETS } else { 0 };
+                let wanted = if (first..=last).contains(&third) {
+                    table4::NETS
+                } else {
+                    0
+                };
                 assert_eq!(marked, wanted, "{text} {third:x}");
             }
         }

@@ -97,9 +97,17 @@ impl Datapath {
         let (mut ebpf, opened) = load::load(&pins, sizes)?;
         let tables = Tables::open(opened, seed, sizes)?;
         tables.set_constant(VERSION, u64::from(ABI_VERSION));
-        let counters = ebpf.take_map("COUNTERS").context("the program has no map COUNTERS")?;
+        let counters = ebpf
+            .take_map("COUNTERS")
+            .context("the program has no map COUNTERS")?;
         let counters = PerCpuArray::try_from(counters)?;
-        Ok(Self { ebpf, tables, counters, attached: Vec::new(), pins })
+        Ok(Self {
+            ebpf,
+            tables,
+            counters,
+            attached: Vec::new(),
+            pins,
+        })
     }
 
     /// Attaches to the interfaces that are wanted and lets go of the others.
@@ -123,7 +131,10 @@ impl Datapath {
     /// # Errors
     /// If it was taken before.
     pub fn take_events(&mut self) -> anyhow::Result<RingBuf<MapData>> {
-        let map = self.ebpf.take_map("EVENTS").context("the event ring was taken before")?;
+        let map = self
+            .ebpf
+            .take_map("EVENTS")
+            .context("the event ring was taken before")?;
         Ok(RingBuf::try_from(map)?)
     }
 
@@ -140,7 +151,8 @@ impl Datapath {
 
     /// Sets the event budget of each CPU (events a second) and the length of a rate-limit window.
     pub fn set_budgets(&self, events_per_second: u32, rate_window: std::time::Duration) {
-        self.tables.set_constant(EVENTS_A_WINDOW, u64::from(events_per_second));
+        self.tables
+            .set_constant(EVENTS_A_WINDOW, u64::from(events_per_second));
         let window = u64::try_from(rate_window.as_nanos()).unwrap_or(u64::MAX);
         self.tables.set_constant(RATE_WINDOW, window);
     }
@@ -260,6 +272,10 @@ impl Datapath {
 /// # Errors
 /// If an agent is running after all, or what could not be removed.
 pub fn detach_pinned(bpffs_dir: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(bpffs_dir.exists(), "{} does not exist: nothing is attached", bpffs_dir.display());
+    anyhow::ensure!(
+        bpffs_dir.exists(),
+        "{} does not exist: nothing is attached",
+        bpffs_dir.display()
+    );
     Pins::open(bpffs_dir)?.remove_everything()
 }

@@ -97,8 +97,12 @@ fn address(body: &[u8]) -> Option<IpAddr> {
     let mut found = None;
     for (kind, value) in attributes(body.get(8..)?) {
         let value = match value.len() {
-            4 => value.first_chunk().map(|octets: &[u8; 4]| IpAddr::from(*octets)),
-            16 => value.first_chunk().map(|octets: &[u8; 16]| IpAddr::from(*octets)),
+            4 => value
+                .first_chunk()
+                .map(|octets: &[u8; 4]| IpAddr::from(*octets)),
+            16 => value
+                .first_chunk()
+                .map(|octets: &[u8; 16]| IpAddr::from(*octets)),
             _ => None,
         };
         match kind {
@@ -131,7 +135,11 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
     let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
     let body = bytes.get(16..length)?;
-    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    Some((
+        kind,
+        body,
+        bytes.get(length.next_multiple_of(4)..).unwrap_or_default(),
+    ))
 }
 
 fn link(body: &[u8]) -> Option<Interface> {
@@ -171,7 +179,10 @@ fn xdp(nested: &[u8]) -> Option<XdpAttached> {
             _ => {}
         }
     }
-    Some(XdpAttached { program: program?, mode })
+    Some(XdpAttached {
+        program: program?,
+        mode,
+    })
 }
 
 /// Walks route attributes (rtnetlink(7)): length, type, value, padded to four bytes.
@@ -187,7 +198,10 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 fn text(value: &[u8]) -> String {
-    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(value.len());
     String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned()
 }
 
@@ -224,13 +238,21 @@ mod tests {
 
     #[test]
     fn the_loopback_has_its_address() {
-        assert!(addresses().unwrap().iter().any(std::net::IpAddr::is_loopback));
+        assert!(
+            addresses()
+                .unwrap()
+                .iter()
+                .any(std::net::IpAddr::is_loopback)
+        );
     }
 
     #[test]
     fn truncated_attributes_end_the_walk() {
         let bytes = [8, 0, 4, 0, 1, 2, 3, 4, 12, 0, 5, 0, 1];
-        assert_eq!(attributes(&bytes).collect::<Vec<_>>(), [(4, &[1, 2, 3, 4][..])]);
+        assert_eq!(
+            attributes(&bytes).collect::<Vec<_>>(),
+            [(4, &[1, 2, 3, 4][..])]
+        );
         assert_eq!(xdp(&bytes), None);
     }
 }

@@ -25,7 +25,10 @@ impl Pins {
     /// Makes and locks the directory.
     pub(super) fn open(root: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(root).with_context(|| {
-            format!("cannot make {}: mount a bpf file system there (mount -t bpf bpf /sys/fs/bpf)", root.display())
+            format!(
+                "cannot make {}: mount a bpf file system there (mount -t bpf bpf /sys/fs/bpf)",
+                root.display()
+            )
         })?;
         if !sys::is_bpffs(root).with_context(|| format!("cannot look at {}", root.display()))? {
             bail!(
@@ -38,7 +41,11 @@ impl Pins {
         let current = root.join(format!("v{ABI_VERSION}"));
         fs::create_dir_all(&current)
             .with_context(|| format!("cannot make the pin directory {}", current.display()))?;
-        Ok(Self { root: root.to_path_buf(), current, _lock: lock })
+        Ok(Self {
+            root: root.to_path_buf(),
+            current,
+            _lock: lock,
+        })
     }
 
     /// The pin of a map.
@@ -59,7 +66,9 @@ impl Pins {
                 continue;
             }
             for path in links_in(&directory)? {
-                let Some(name) = path.file_name() else { continue };
+                let Some(name) = path.file_name() else {
+                    continue;
+                };
                 fs::rename(&path, self.current.join(name))
                     .with_context(|| format!("cannot take over the link {}", path.display()))?;
             }
@@ -81,7 +90,8 @@ impl Pins {
     pub(super) fn remove_everything(&self) -> anyhow::Result<()> {
         for directory in self.versions()? {
             for link in links_in(&directory)? {
-                fs::remove_file(&link).with_context(|| format!("cannot unpin {}", link.display()))?;
+                fs::remove_file(&link)
+                    .with_context(|| format!("cannot unpin {}", link.display()))?;
             }
         }
         for directory in self.versions()? {
@@ -114,7 +124,11 @@ fn links_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(LINK)) {
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(LINK))
+        {
             found.push(entry.path());
         }
     }
@@ -135,9 +149,10 @@ fn lock(root: &Path) -> anyhow::Result<File> {
     let file = File::open(root)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(anyhow!("another edgeward agent is running on {}", root.display()))
-        }
+        Err(TryLockError::WouldBlock) => Err(anyhow!(
+            "another edgeward agent is running on {}",
+            root.display()
+        )),
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", root.display()))
         }

@@ -76,12 +76,20 @@ pub(super) struct Table<K, V> {
 impl<K: aya::Pod, V: aya::Pod + Default> Table<K, V> {
     /// Takes a map whose key and value sizes the caller has checked.
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, _types: PhantomData }
+        Self {
+            fd,
+            _types: PhantomData,
+        }
     }
 
     /// Sets one element.
     pub(super) fn set(&self, key: &K, value: &V) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, key, std::ptr::from_ref(value).cast_mut()).map(|_| ())
+        self.element(
+            BPF_MAP_UPDATE_ELEM,
+            key,
+            std::ptr::from_ref(value).cast_mut(),
+        )
+        .map(|_| ())
     }
 
     /// Reads one element.
@@ -104,11 +112,9 @@ impl<K: aya::Pod, V: aya::Pod + Default> Table<K, V> {
 
     /// Sets many elements; says how many were set before an error.
     pub(super) fn set_all(&self, keys: &[K], values: &[V]) -> Result<(), (usize, io::Error)> {
-        debug_assert_eq!(keys.len(), values.len());
         let mut done = 0;
-        while done < keys.len() {
-            let (keys, values) = (&keys[done..], &values[done..]);
-            let wanted = keys.len().min(BATCH_MAX);
+        while let (Some(keys @ [_, ..]), Some(values)) = (keys.get(done..), values.get(done..)) {
+            let wanted = keys.len().min(values.len()).min(BATCH_MAX);
             let (count, result) = self.batch(
                 BPF_MAP_UPDATE_BATCH,
                 keys.as_ptr().cast_mut(),
@@ -132,12 +138,6 @@ impl<K: aya::Pod, V: aya::Pod + Default> Table<K, V> {
         Ok(())
     }
 
-    /// Removes many elements; absent ones are no error.
-    pub(super) fn remove_all(&self, keys: &[K]) -> io::Result<()> {
-        // Batch deletion stops at the first absent key; one at a time cannot.
-        keys.iter().try_for_each(|key| self.remove(key))
-    }
-
     /// Every element, in no order. Elements that change meanwhile may appear in either state.
     pub(super) fn entries(&self) -> io::Result<Vec<(K, V)>> {
         let mut found = Vec::new();
@@ -147,7 +147,9 @@ impl<K: aya::Pod, V: aya::Pod + Default> Table<K, V> {
             let mut key: K = unsafe { std::mem::zeroed() };
             let attributes = Element {
                 map_fd: self.raw(),
-                key: previous.as_ref().map_or(0, |key| std::ptr::from_ref(key) as u64),
+                key: previous
+                    .as_ref()
+                    .map_or(0, |key| std::ptr::from_ref(key) as u64),
                 value: &raw mut key as u64,
                 ..Element::default()
             };
@@ -206,8 +208,6 @@ impl<K: aya::Pod, V: aya::Pod + Default> Table<K, V> {
 pub(super) struct XdpLinkInfo {
     /// Interface index; 0 once the interface is gone.
     pub(super) interface: u32,
-    /// Program it runs.
-    pub(super) program: u32,
 }
 
 /// Asks the kernel about the link behind `link`.
@@ -219,7 +219,9 @@ pub(super) fn xdp_link_info(link: BorrowedFd<'_>) -> io::Result<XdpLinkInfo> {
         info: &raw mut info as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
-    Ok(XdpLinkInfo { interface: info.interface, program: info.program })
+    Ok(XdpLinkInfo {
+        interface: info.interface,
+    })
 }
 
 /// Makes an array of `elements` values of `value_bytes` each.
@@ -242,7 +244,10 @@ pub(super) fn open_pin(path: &std::path::Path) -> io::Result<OwnedFd> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let attributes = Pin { path: path.as_ptr() as u64, ..Pin::default() };
+    let attributes = Pin {
+        path: path.as_ptr() as u64,
+        ..Pin::default()
+    };
     descriptor(bpf(BPF_OBJ_GET, &attributes)?)
 }
 
@@ -269,7 +274,11 @@ impl RouteSocket {
     pub(super) fn open() -> io::Result<Self> {
         // SAFETY: plain arguments; the result is checked.
         let fd = unsafe {
-            libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
+            libc::socket(
+                libc::AF_NETLINK,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                libc::NETLINK_ROUTE,
+            )
         };
         if fd < 0 {
             return Err(io::Error::last_os_error());
@@ -280,15 +289,31 @@ impl RouteSocket {
 
     pub(super) fn send(&self, message: &[u8]) -> io::Result<()> {
         // SAFETY: the buffer outlives the call and its length is its own.
-        let sent =
-            unsafe { libc::send(self.0.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let sent = unsafe {
+            libc::send(
+                self.0.as_raw_fd(),
+                message.as_ptr().cast(),
+                message.len(),
+                0,
+            )
+        };
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         // SAFETY: the kernel writes at most the buffer's length.
-        let length =
-            unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let length = unsafe {
+            libc::recv(
+                self.0.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                0,
+            )
+        };
         usize::try_from(length).map_err(|_| io::Error::last_os_error())
     }
 }
@@ -309,7 +334,10 @@ pub(super) fn is_bpffs(path: &std::path::Path) -> io::Result<bool> {
 
 /// `CLOCK_BOOTTIME` in ns.
 pub fn boot_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is to a local of the right type. The clock exists since Linux 2.6.39.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
@@ -319,23 +347,42 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i64> {
     // SAFETY: each caller passes the attribute struct of its command with pointers to live values of
     // the map's own sizes; the kernel reads no more than the size given.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn bpf_mut<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i64> {
     // SAFETY: as above; the kernel writes the count back into the struct.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attributes),
+            size_of::<T>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn is_no_batch(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP)
+    )
 }
 
 fn is_transient(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM)
+    )
 }
 
 /// Attributes of the element commands (`union bpf_attr`, linux/bpf.h).
@@ -395,7 +442,7 @@ struct Create {
 struct LinkInfo {
     kind: u32,
     id: u32,
-    program: u32,
+    _program: u32,
     _padding: u32,
     interface: u32,
     _rest: [u32; 11],

@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use edgeward_ebpf::{
     abi::{
-        CLASSES, Class, Control, Limits, Listed, PolicyWord, StashKey, ZoneValue,
-        hosts, present, profile,
+        CLASSES, Class, Control, Limits, Listed, PolicyWord, StashKey, ZoneValue, hosts, present,
+        profile,
     },
     lookup::{EXACT6, Kind4, Meta, filter6, table4},
 };
@@ -111,7 +111,8 @@ impl Tables {
     pub(super) fn open(mut maps: Opened, seed: u64, sizes: &super::Sizes) -> anyhow::Result<Self> {
         use std::os::fd::AsFd as _;
         let mut take = |name: &'static str| {
-            maps.remove(name).ok_or_else(|| anyhow!("the program has no map {name}"))
+            maps.remove(name)
+                .ok_or_else(|| anyhow!("the program has no map {name}"))
         };
         let words = |map: OwnedFd, count: usize, name: &str| {
             Words::map(map.as_fd(), count).with_context(|| format!("cannot map {name} into memory"))
@@ -217,8 +218,12 @@ impl Tables {
         exact6: &[((u128, u8), Meta)],
     ) -> (Vec<AtomicU64>, Vec<AtomicU64>, bool) {
         let (table, filter) = (marks::blank(table4::WORDS), marks::blank(filter6::WORDS));
-        exact4.iter().for_each(|(key, _)| marks::exact4(&table, *key));
-        exact6.iter().for_each(|(key, _)| marks::exact6(&filter, *key, self.seed));
+        exact4
+            .iter()
+            .for_each(|(key, _)| marks::exact4(&table, *key));
+        exact6
+            .iter()
+            .for_each(|(key, _)| marks::exact6(&filter, *key, self.seed));
         let mut wide = false;
         let prefixes = wanted.entries.trie.iter().map(|(net, _)| *net);
         for net in prefixes.chain(wanted.zones.entries().iter().map(|(net, _)| *net)) {
@@ -266,8 +271,7 @@ impl Tables {
             (Route::Exact6(key), None) => self.exact6.remove(&self.stash, key)?,
             (Route::Trie, Some(meta)) => {
                 let change = self.list.put(net, meta)?;
-                self.wide6 |=
-                    marks::prefix(self.table4.get(), self.filter6.get(), net, self.seed);
+                self.wide6 |= marks::prefix(self.table4.get(), self.filter6.get(), net, self.seed);
                 change
             }
             (Route::Trie, None) => self.list.remove(net)?,
@@ -285,13 +289,25 @@ impl Tables {
         let mut found = Vec::with_capacity(self.exact4.len() + self.exact6.len());
         for ((address, kind), meta, hits) in self.exact4.entries(&self.stash) {
             let length = if kind == Kind4::Host { 32 } else { 24 };
-            found.push(Installed { prefix: Ipv4Net::new(address.into(), length)?.into(), meta, hits });
+            found.push(Installed {
+                prefix: Ipv4Net::new(address.into(), length)?.into(),
+                meta,
+                hits,
+            });
         }
         for ((address, length), meta, hits) in self.exact6.entries(&self.stash) {
-            found.push(Installed { prefix: Ipv6Net::new(address.into(), length)?.into(), meta, hits });
+            found.push(Installed {
+                prefix: Ipv6Net::new(address.into(), length)?.into(),
+                meta,
+                hits,
+            });
         }
         for (prefix, value) in self.list.installed()? {
-            found.push(Installed { prefix, meta: value.said(), hits: value.hits });
+            found.push(Installed {
+                prefix,
+                meta: value.said(),
+                hits: value.hits,
+            });
         }
         Ok(found)
     }
@@ -338,9 +354,14 @@ impl Tables {
     }
 
     /// Writes the class names.
-    pub(super) fn set_classes(&self, records: impl Iterator<Item = (u8, Class)>) -> anyhow::Result<()> {
+    pub(super) fn set_classes(
+        &self,
+        records: impl Iterator<Item = (u8, Class)>,
+    ) -> anyhow::Result<()> {
         for (id, class) in records {
-            self.classes.set(&u32::from(id), &class).context("cannot name a class")?;
+            self.classes
+                .set(&u32::from(id), &class)
+                .context("cannot name a class")?;
         }
         Ok(())
     }
@@ -349,7 +370,11 @@ impl Tables {
     pub(super) fn classes(&self) -> anyhow::Result<Vec<(u8, Class)>> {
         let mut found = Vec::new();
         for id in 0..CLASSES {
-            if let Some(class) = self.classes.get(&id)?.filter(|class| *class != Class::default()) {
+            if let Some(class) = self
+                .classes
+                .get(&id)?
+                .filter(|class| *class != Class::default())
+            {
                 found.push((u8::try_from(id)?, class));
             }
         }
@@ -362,15 +387,21 @@ impl Tables {
         limits: &[Limits; profile::COUNT as usize],
     ) -> anyhow::Result<()> {
         for (index, limit) in (0..).zip(limits) {
-            self.limits.set(&index, limit).context("cannot set a rate limit")?;
+            self.limits
+                .set(&index, limit)
+                .context("cannot set a rate limit")?;
         }
         self.limits_live = *limits;
         for (port, rules) in ports {
-            self.ports.set(&u32::from(*port), rules).context("cannot set a port's rules")?;
+            self.ports
+                .set(&u32::from(*port), rules)
+                .context("cannot set a port's rules")?;
         }
         for (port, _) in &self.ports_live {
             if !ports.iter().any(|(kept, _)| kept == port) {
-                self.ports.set(&u32::from(*port), &0).context("cannot clear a port's rules")?;
+                self.ports
+                    .set(&u32::from(*port), &0)
+                    .context("cannot clear a port's rules")?;
             }
         }
         self.ports_live = ports.to_vec();
@@ -388,7 +419,11 @@ impl Tables {
     fn recount(&mut self) {
         self.counts.clear();
         for ((_, kind), ..) in self.exact4.entries(&self.stash) {
-            let flag = if kind == Kind4::Host { present::TABLE4 } else { present::NET24 };
+            let flag = if kind == Kind4::Host {
+                present::TABLE4
+            } else {
+                present::NET24
+            };
             *self.counts.entry(flag).or_default() += 1;
         }
         for ((_, length), ..) in self.exact6.entries(&self.stash) {
@@ -424,7 +459,11 @@ impl Tables {
         if !self.ports_live.is_empty() {
             flags |= present::PORTS;
         }
-        if self.limits_live.iter().any(|limit| *limit != Limits::default()) {
+        if self
+            .limits_live
+            .iter()
+            .any(|limit| *limit != Limits::default())
+        {
             flags |= present::RATE;
         }
         flags
@@ -482,7 +521,10 @@ fn presence(net: IpNet) -> u16 {
 }
 
 fn exact6_flag(length: u8) -> u16 {
-    EXACT6.iter().find(|(exact, _)| *exact == length).map_or(0, |(_, flag)| *flag)
+    EXACT6
+        .iter()
+        .find(|(exact, _)| *exact == length)
+        .map_or(0, |(_, flag)| *flag)
 }
 
 pub(super) fn flags_of(wanted: &Wanted) -> u16 {
@@ -491,19 +533,36 @@ pub(super) fn flags_of(wanted: &Wanted) -> u16 {
         IpNet::V6(_) => present::ZONES6,
     });
     let trie = wanted.entries.trie.iter().map(|(net, _)| presence(*net));
-    let exact6 = wanted.entries.exact6.iter().map(|(_, length, _)| exact6_flag(*length));
+    let exact6 = wanted
+        .entries
+        .exact6
+        .iter()
+        .map(|(_, length, _)| exact6_flag(*length));
     let exact4 = [
         (wanted.entries.hosts4.is_empty(), present::TABLE4),
         (wanted.entries.nets24.is_empty(), present::NET24),
     ];
-    let exact4 = exact4.into_iter().filter(|(empty, _)| !empty).map(|(_, flag)| flag);
-    zones.chain(trie).chain(exact6).chain(exact4).fold(0, |flags, flag| flags | flag)
+    let exact4 = exact4
+        .into_iter()
+        .filter(|(empty, _)| !empty)
+        .map(|(_, flag)| flag);
+    zones
+        .chain(trie)
+        .chain(exact6)
+        .chain(exact4)
+        .fold(0, |flags, flag| flags | flag)
 }
 
 /// Hosts and /24 networks in one list, sorted as the generation's keys are.
 pub(super) fn joined(entries: &Desired) -> Vec<((u32, Kind4), Meta)> {
-    let hosts = entries.hosts4.iter().map(|(address, meta)| ((*address, Kind4::Host), *meta));
-    let nets = entries.nets24.iter().map(|(address, meta)| ((*address, Kind4::Net24), *meta));
+    let hosts = entries
+        .hosts4
+        .iter()
+        .map(|(address, meta)| ((*address, Kind4::Host), *meta));
+    let nets = entries
+        .nets24
+        .iter()
+        .map(|(address, meta)| ((*address, Kind4::Net24), *meta));
     let mut all: Vec<_> = hosts.chain(nets).collect();
     if !entries.nets24.is_empty() {
         all.sort_unstable_by_key(|(key, _)| *key);
@@ -513,7 +572,11 @@ pub(super) fn joined(entries: &Desired) -> Vec<((u32, Kind4), Meta)> {
 
 /// Exact IPv6 entries as the generation's keys.
 pub(super) fn exact6_of(entries: &Desired) -> Vec<((u128, u8), Meta)> {
-    entries.exact6.iter().map(|(address, length, meta)| ((*address, *length), *meta)).collect()
+    entries
+        .exact6
+        .iter()
+        .map(|(address, length, meta)| ((*address, *length), *meta))
+        .collect()
 }
 
 fn adopt_seed(control: &Words, fresh: u64) -> u64 {
@@ -529,7 +592,10 @@ fn adopt_seed(control: &Words, fresh: u64) -> u64 {
 }
 
 fn word(words: &Words, index: usize) -> u64 {
-    words.get().get(index).map_or(0, |word| word.load(std::sync::atomic::Ordering::Acquire))
+    words
+        .get()
+        .get(index)
+        .map_or(0, |word| word.load(std::sync::atomic::Ordering::Acquire))
 }
 
 /// Words of [`Control`].
@@ -546,7 +612,10 @@ impl Value for Listed {
     }
 
     fn make(said: Meta, net: IpNet, old: Option<&Self>) -> Self {
-        Self { meta: said.with_length(net.prefix_len()), hits: old.map_or(0, |old| old.hits) }
+        Self {
+            meta: said.with_length(net.prefix_len()),
+            hits: old.map_or(0, |old| old.hits),
+        }
     }
 }
 
@@ -561,4 +630,3 @@ impl Value for ZoneValue {
         said
     }
 }
-

@@ -29,10 +29,17 @@ pub(super) struct Tries<V: Value> {
 impl<V: Value> Tries<V> {
     /// Adopts what is in the maps.
     pub(super) fn open(v4: OwnedFd, v6: OwnedFd, capacity: usize) -> anyhow::Result<Self> {
-        let mut tries =
-            Self { v4: Table::new(v4), v6: Table::new(v6), live: BTreeMap::new(), capacity };
-        tries.live =
-            tries.installed()?.into_iter().map(|(net, value)| (net, value.said())).collect();
+        let mut tries = Self {
+            v4: Table::new(v4),
+            v6: Table::new(v6),
+            live: BTreeMap::new(),
+            capacity,
+        };
+        tries.live = tries
+            .installed()?
+            .into_iter()
+            .map(|(net, value)| (net, value.said()))
+            .collect();
         Ok(tries)
     }
 
@@ -52,7 +59,10 @@ impl<V: Value> Tries<V> {
 
     /// Prefixes of one family in force.
     pub(super) fn count(&self, is_v6: bool) -> usize {
-        self.live.keys().filter(|net| matches!(net, IpNet::V6(_)) == is_v6).count()
+        self.live
+            .keys()
+            .filter(|net| matches!(net, IpNet::V6(_)) == is_v6)
+            .count()
     }
 
     /// What is in force.
@@ -84,20 +94,30 @@ impl<V: Value> Tries<V> {
             match net {
                 IpNet::V4(v4) => {
                     let key = key4(*v4);
-                    let old = self.live.get(net).and_then(|_| self.v4.get(&key).ok().flatten());
+                    let old = self
+                        .live
+                        .get(net)
+                        .and_then(|_| self.v4.get(&key).ok().flatten());
                     values4.push(V::make(*said, *net, old.as_ref()));
                     keys4.push(key);
                 }
                 IpNet::V6(v6) => {
                     let key = key6(*v6);
-                    let old = self.live.get(net).and_then(|_| self.v6.get(&key).ok().flatten());
+                    let old = self
+                        .live
+                        .get(net)
+                        .and_then(|_| self.v6.get(&key).ok().flatten());
                     values6.push(V::make(*said, *net, old.as_ref()));
                     keys6.push(key);
                 }
             }
         }
-        self.v4.set_all(&keys4, &values4).map_err(|failed| self.full("IPv4", failed))?;
-        self.v6.set_all(&keys6, &values6).map_err(|failed| self.full("IPv6", failed))?;
+        self.v4
+            .set_all(&keys4, &values4)
+            .map_err(|failed| self.full("IPv4", failed))?;
+        self.v6
+            .set_all(&keys6, &values6)
+            .map_err(|failed| self.full("IPv6", failed))?;
         self.live.extend(differing);
         Ok(change)
     }
@@ -113,7 +133,10 @@ impl<V: Value> Tries<V> {
         for net in &gone {
             self.remove(*net)?;
         }
-        Ok(Change { removed: gone.len(), ..Change::default() })
+        Ok(Change {
+            removed: gone.len(),
+            ..Change::default()
+        })
     }
 
     /// Sets one prefix.
@@ -131,7 +154,10 @@ impl<V: Value> Tries<V> {
             IpNet::V6(net) => self.v6.remove(&key6(net)),
         }
         .with_context(|| format!("cannot remove {net} from its trie"))?;
-        Ok(Change { removed: 1, ..Change::default() })
+        Ok(Change {
+            removed: 1,
+            ..Change::default()
+        })
     }
 
     fn full(&self, family: &str, (done, error): (usize, std::io::Error)) -> anyhow::Error {

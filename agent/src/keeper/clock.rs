@@ -13,14 +13,22 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         let wall = u64::try_from(wall).unwrap_or(u64::MAX);
-        Self { wall_at_boot_ms: wall.saturating_sub(boot_ns() / NS_A_MS) }
+        Self {
+            wall_at_boot_ms: wall.saturating_sub(boot_ns() / NS_A_MS),
+        }
     }
 
     pub(super) fn now(self) -> Now {
         let boot_ms = boot_ns() / NS_A_MS;
-        Now { wall_ms: self.wall_at_boot_ms.saturating_add(boot_ms), boot_ns: boot_ms * NS_A_MS }
+        Now {
+            wall_ms: self.wall_at_boot_ms.saturating_add(boot_ms),
+            boot_ns: boot_ms * NS_A_MS,
+        }
     }
 
     /// Milliseconds since the Unix epoch of a moment of `CLOCK_BOOTTIME`.

@@ -18,7 +18,7 @@ use crate::{
     },
     policy::{
         decision::{Author, Decision, Key, Kind, Origin, SCORE_MAX},
-        explain::{Facts, explain},
+        explain::{Explanation, Facts, explain},
         mode::Mode,
         prefix::host_network,
         zone::covers,
@@ -31,7 +31,12 @@ type Answer = Result<Value, Failure>;
 impl Keeper {
     /// Does one command and answers it.
     pub(crate) fn execute(&mut self, command: Command) {
-        let Command { request, peer, ssh_peers, reply } = command;
+        let Command {
+            request,
+            peer,
+            ssh_peers,
+            reply,
+        } = command;
         // Whoever asked may be gone; what was asked for is done all the same.
         drop(reply.send(self.answer(request, peer, &ssh_peers)));
     }
@@ -46,11 +51,19 @@ impl Keeper {
         match request {
             Request::Status => data(self.status().map_err(internal)?),
             Request::Mode { set: None, .. } => data(self.mode_report()),
-            Request::Mode { set: Some(mode), for_ms, confirm_within_ms } => {
-                self.set_mode(mode, for_ms, confirm_within_ms, &actor)
-            }
+            Request::Mode {
+                set: Some(mode),
+                for_ms,
+                confirm_within_ms,
+            } => self.set_mode(mode, for_ms, confirm_within_ms, &actor),
             Request::ModeConfirm => self.confirm_mode(&actor),
-            Request::Block { prefix, for_ms, reason, score, force } => {
+            Request::Block {
+                prefix,
+                for_ms,
+                reason,
+                score,
+                force,
+            } => {
                 if !force {
                     self.protect(prefix.networks(), ssh_peers)?;
                 }
@@ -97,12 +110,18 @@ impl Keeper {
 
     fn author<'a>(&self, actor: &'a str, lifetime_ms: Option<u64>) -> Author<'a> {
         let now = self.clock.now().wall_ms;
-        Author { origin: Origin::Operator, actor, now, lifetime_ms }
+        Author {
+            origin: Origin::Operator,
+            actor,
+            now,
+            lifetime_ms,
+        }
     }
 
     fn protect(&self, targets: &[IpNet], ssh_peers: &[IpAddr]) -> Result<(), Failure> {
-        let objection =
-            targets.iter().find_map(|net| guard::objection(net, ssh_peers, &self.config));
+        let objection = targets
+            .iter()
+            .find_map(|net| guard::objection(net, ssh_peers, &self.config));
         match objection {
             Some(why) => Err(Failure::new(FailureKind::Protected, why)),
             None => Ok(()),
@@ -119,9 +138,11 @@ impl Keeper {
             self.remember(decision.clone());
         }
         let keys: Vec<Key> = made.iter().map(Decision::key).collect();
-        let done = self
-            .enforce(&keys)
-            .and_then(|()| self.store.put_all(&made).context("cannot write the decision down"));
+        let done = self.enforce(&keys).and_then(|()| {
+            self.store
+                .put_all(&made)
+                .context("cannot write the decision down")
+        });
         if let Err(error) = done {
             for (key, old) in before {
                 self.forget(&key);
@@ -133,10 +154,13 @@ impl Keeper {
             return Err(unavailable(&error));
         }
         for decision in &made {
-            self.announce("decision.create", actor, json!({ "decision": decision }));
+            self.announce_decision("decision.create", actor, decision);
         }
         let notes = self.notes(&made);
-        data(Change { decisions: made, notes })
+        data(Change {
+            decisions: made,
+            notes,
+        })
     }
 
     /// What the maker of a decision should know about its effect.
@@ -150,20 +174,31 @@ impl Keeper {
         }
         match self.mode.mode {
             Mode::Block => {}
-            Mode::Log => notes.push("mode is log: it is counted and reported, and passes".to_owned()),
+            Mode::Log => {
+                notes.push("mode is log: it is counted and reported, and passes".to_owned())
+            }
             Mode::Off => notes.push("mode is off: nothing is judged".to_owned()),
         }
         let thresholds = self.config.reputation;
         if first.score < thresholds.limit {
-            notes.push(format!("score {} is below the limit threshold {}: it changes nothing by itself", first.score, thresholds.limit));
+            notes.push(format!(
+                "score {} is below the limit threshold {}: it changes nothing by itself",
+                first.score, thresholds.limit
+            ));
         } else if first.score < thresholds.block {
-            notes.push(format!("score {} is below the block threshold {}: it is rate limited, not refused", first.score, thresholds.block));
+            notes.push(format!(
+                "score {} is below the block threshold {}: it is rate limited, not refused",
+                first.score, thresholds.block
+            ));
         }
         for decision in made {
             let exempt = covers(&decision.prefix)
                 .any(|net| self.at(net).any(|other| other.kind == Kind::Exempt));
             if exempt {
-                notes.push(format!("{} lies in an exemption, which wins", decision.prefix));
+                notes.push(format!(
+                    "{} lies in an exemption, which wins",
+                    decision.prefix
+                ));
             }
         }
         notes
@@ -184,18 +219,27 @@ impl Keeper {
         let kinds = [Kind::Block, Kind::Exempt];
         let keys: Vec<Key> = targets
             .iter()
-            .flat_map(|net| kinds.map(|kind| Key { prefix: *net, kind, origin: Origin::Operator }))
+            .flat_map(|net| {
+                kinds.map(|kind| Key {
+                    prefix: *net,
+                    kind,
+                    origin: Origin::Operator,
+                })
+            })
             .filter(|key| self.decisions.contains_key(key))
             .collect();
         if keys.is_empty() {
             return Err(self.nothing_to_unblock(targets));
         }
         let gone: Vec<Decision> = keys.iter().filter_map(|key| self.forget(key)).collect();
-        let done = self
-            .enforce(&keys)
-            .and_then(|()| self.store.delete_all(&keys).context("cannot write the change down"));
+        let done = self.enforce(&keys).and_then(|()| {
+            self.store
+                .delete_all(&keys)
+                .context("cannot write the change down")
+        });
         if let Err(error) = done {
-            gone.into_iter().for_each(|decision| self.remember(decision));
+            gone.into_iter()
+                .for_each(|decision| self.remember(decision));
             if let Err(again) = self.enforce(&keys) {
                 error!("a change could not be taken back: {again:#}");
             }
@@ -203,13 +247,20 @@ impl Keeper {
         }
         let mut notes = Vec::new();
         for decision in &gone {
-            self.announce("decision.delete", actor, json!({ "decision": decision }));
+            self.announce_decision("decision.delete", actor, decision);
             let still = self.explain(decision.prefix.addr(), None);
             if let Some(reason) = still.reason {
-                notes.push(format!("{} is still refused: {reason}; `edgeward explain {}` says why", decision.prefix, decision.prefix.addr()));
+                notes.push(format!(
+                    "{} is still refused: {reason}; `edgeward explain {}` says why",
+                    decision.prefix,
+                    decision.prefix.addr()
+                ));
             }
         }
-        data(Change { decisions: gone, notes })
+        data(Change {
+            decisions: gone,
+            notes,
+        })
     }
 
     fn nothing_to_unblock(&self, targets: &[IpNet]) -> Failure {
@@ -217,7 +268,8 @@ impl Keeper {
             return Failure::new(FailureKind::Usage, "no prefix was given");
         };
         let mut message = format!("there is no decision of an operator for exactly {target}");
-        let cover = covers(target).find(|net| self.at(*net).any(|found| found.origin == Origin::Operator));
+        let cover =
+            covers(target).find(|net| self.at(*net).any(|found| found.origin == Origin::Operator));
         if let Some(cover) = cover {
             message = format!("{message}; {cover} has one");
         } else if let Some(reason) = self.explain(target.addr(), None).reason {
@@ -235,10 +287,13 @@ impl Keeper {
                 && reason.is_none_or(|reason| reason == decision.reason)
         });
         let total = chosen.clone().count() as u64;
-        Listing { decisions: chosen.take(DECISIONS_SHOWN_MAX).cloned().collect(), total }
+        Listing {
+            decisions: chosen.take(DECISIONS_SHOWN_MAX).cloned().collect(),
+            total,
+        }
     }
 
-    fn explain(&self, address: IpAddr, port: Option<u16>) -> crate::policy::explain::Explanation {
+    fn explain(&self, address: IpAddr, port: Option<u16>) -> Explanation {
         let host = host_network(address);
         let decisions: Vec<&Decision> = covers(&host).flat_map(|net| self.at(net)).collect();
         let facts = Facts::new(&self.config, self.mode.mode, &decisions, self.clock.now());
@@ -254,7 +309,10 @@ impl Keeper {
     ) -> Answer {
         let now = self.clock.now().wall_ms;
         let previous = self.mode.mode;
-        let back = |after: u64| Revert { previous, at: now.saturating_add(after) };
+        let back = |after: u64| Revert {
+            previous,
+            at: now.saturating_add(after),
+        };
         let next = ModeState {
             mode,
             origin: ModeOrigin::Operator,
@@ -268,7 +326,9 @@ impl Keeper {
         if let Err(error) = self.store.set_mode(&self.mode) {
             self.mode = old;
             self.publish_policy();
-            return Err(unavailable(&anyhow::Error::new(error).context("cannot write the mode down")));
+            return Err(unavailable(
+                &anyhow::Error::new(error).context("cannot write the mode down"),
+            ));
         }
         info!("mode {previous} -> {mode} by {actor}");
         let detail = json!({ "from": previous, "to": mode, "for_ms": for_ms, "confirm_within_ms": confirm_within_ms });
@@ -278,24 +338,39 @@ impl Keeper {
 
     fn confirm_mode(&mut self, actor: &str) -> Answer {
         if self.mode.unconfirmed.is_none() {
-            return Err(Failure::new(FailureKind::Conflict, "no mode waits for a confirmation"));
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                "no mode waits for a confirmation",
+            ));
         }
         let mut next = self.mode.clone();
         next.unconfirmed = None;
-        self.store.set_mode(&next).map_err(|error| unavailable(&error.into()))?;
+        self.store
+            .set_mode(&next)
+            .map_err(|error| unavailable(&error.into()))?;
         self.mode = next;
-        self.announce("security.threat.configuration.update", actor, json!({ "confirmed": self.mode.mode }));
+        self.announce(
+            "security.threat.configuration.update",
+            actor,
+            json!({ "confirmed": self.mode.mode }),
+        );
         data(self.mode_report())
     }
 
     /// Reads the configuration again; a mistake anywhere leaves everything as it was.
     pub(crate) fn reload(&mut self, actor: &str) -> Answer {
         let Some(path) = self.config.path.clone() else {
-            return Err(Failure::new(FailureKind::Conflict, "the agent was started without a file"));
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                "the agent was started without a file",
+            ));
         };
         let new = Config::load(&path).map_err(|mistakes| Failure {
             kind: FailureKind::Configuration,
-            message: format!("{} has mistakes; the running configuration stays", path.display()),
+            message: format!(
+                "{} has mistakes; the running configuration stays",
+                path.display()
+            ),
             details: mistakes.kept.iter().map(ToString::to_string).collect(),
         })?;
         let roles = Roles::from_config(&new.control).map_err(|errors| Failure {
@@ -307,7 +382,9 @@ impl Keeper {
         let restart = diff::needs_restart(&self.config, &new);
         let old = std::mem::replace(&mut self.config, new);
         self.keep_fixed(&old);
-        let done = self.reconcile().and_then(|change| self.attach().map(|()| change));
+        let done = self
+            .reconcile()
+            .and_then(|change| self.attach().map(|()| change));
         let change = match done {
             Ok(change) => change,
             Err(error) => {
@@ -316,14 +393,19 @@ impl Keeper {
                 if let Err(again) = again {
                     error!("the former configuration could not be restored: {again:#}");
                 }
-                return Err(unavailable(&error.context("the running configuration stays")));
+                return Err(unavailable(
+                    &error.context("the running configuration stays"),
+                ));
             }
         };
         self.roles.send_replace(roles);
         self.notices.clear();
         let mut notes = Vec::new();
         if !restart.is_empty() {
-            notes.push(format!("{} take effect when the agent is started again", restart.join(", ")));
+            notes.push(format!(
+                "{} take effect when the agent is started again",
+                restart.join(", ")
+            ));
         }
         self.notices.extend(notes.clone());
         notes.extend(self.config.warnings.iter().map(ToString::to_string));
@@ -358,7 +440,8 @@ impl Keeper {
 const DECISIONS_SHOWN_MAX: usize = 100_000;
 
 fn data(value: impl Serialize) -> Answer {
-    serde_json::to_value(value).map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
+    serde_json::to_value(value)
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
 
 fn usage(error: impl ToString) -> Failure {

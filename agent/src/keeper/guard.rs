@@ -25,9 +25,15 @@ pub(super) fn objection(target: &IpNet, ssh_peers: &[IpAddr], config: &Config) -
             "{target} holds {address}, an address of this host; --force blocks it all the same"
         ));
     }
-    for zone in config.zones.iter().filter(|zone| zone.uses.contains(Uses::TRUSTED_PROXY)) {
-        let overlap =
-            zone.networks.iter().find(|net| target.contains(net) || net.contains(target));
+    for zone in config
+        .zones
+        .iter()
+        .filter(|zone| zone.uses.contains(Uses::TRUSTED_PROXY))
+    {
+        let overlap = zone
+            .networks
+            .iter()
+            .find(|net| target.contains(net) || net.contains(target));
         if let Some(net) = overlap {
             return Some(format!(
                 "{target} overlaps {net} of the trusted-proxy zone \"{}\", which is never dropped; --force \

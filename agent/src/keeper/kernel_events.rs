@@ -25,7 +25,11 @@ pub(crate) struct EventContext {
 impl EventContext {
     pub(super) fn new(classes: &Classes, clock: Clock) -> Self {
         let names = (0..=u8::MAX)
-            .map(|id| classes.get(id).map(|(origin, name)| (origin, name.to_owned())))
+            .map(|id| {
+                classes
+                    .get(id)
+                    .map(|(origin, name)| (origin, name.to_owned()))
+            })
             .collect();
         Self { names, clock }
     }
@@ -76,16 +80,22 @@ pub(crate) async fn forward(
 
 /// Names follow the System Log's event types.
 fn line(event: &Event, context: &EventContext) -> String {
-    let (origin, name) = match context.names.get(usize::from(event.class)).and_then(Option::as_ref) {
+    let (origin, name) = match context
+        .names
+        .get(usize::from(event.class))
+        .and_then(Option::as_ref)
+    {
         Some((origin, name)) if event.score > 0 => (Some(origin.name()), Some(name.as_str())),
         _ => (None, None),
     };
-    let verdict = event.outcome.map_or("unknown", |outcome| match outcome.verdict() {
-        Verdict::Pass => "pass",
-        Verdict::Defer => "defer",
-        Verdict::Deny => "deny",
-        Verdict::Limit => "limit",
-    });
+    let verdict = event
+        .outcome
+        .map_or("unknown", |outcome| match outcome.verdict() {
+            Verdict::Pass => "pass",
+            Verdict::Defer => "defer",
+            Verdict::Deny => "deny",
+            Verdict::Limit => "limit",
+        });
     let kind = match event.outcome {
         Some(Outcome::BlockedZone | Outcome::RestrictedOrigin) => "security.request.blocked",
         Some(Outcome::RateLimit) if event.enforced => "system.client.rate_limit.violation",

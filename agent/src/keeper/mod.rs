@@ -21,8 +21,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub(crate) use self::kernel_events::{EventContext, forward};
 use self::clock::Clock;
+pub(crate) use self::kernel_events::{EventContext, forward};
 use crate::{
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
@@ -115,35 +115,48 @@ impl Keeper {
         let change = keeper.reconcile()?;
         info!(?change, "the kernel holds what it should");
         keeper.attach()?;
-        keeper.announce("system.agent.start", "edgeward", json!({ "mode": keeper.mode.mode }));
+        keeper.announce(
+            "system.agent.start",
+            "edgeward",
+            json!({ "mode": keeper.mode.mode }),
+        );
         Ok(keeper)
     }
 
     /// The event ring, for whoever forwards it.
-    pub(crate) fn take_events(
-        &mut self,
-    ) -> anyhow::Result<aya::maps::RingBuf<aya::maps::MapData>> {
+    pub(crate) fn take_events(&mut self) -> anyhow::Result<aya::maps::RingBuf<aya::maps::MapData>> {
         self.datapath.take_events()
     }
 
     /// The interfaces that run the program, for the log.
     pub(crate) fn attached(&self) -> String {
         let attached = self.datapath.attached().iter();
-        attached.map(|at| format!("{} ({:?})", at.name, at.mode)).collect::<Vec<_>>().join(", ")
+        attached
+            .map(|at| format!("{} ({:?})", at.name, at.mode))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Makes the kernel hold what configuration and decisions say.
     fn reconcile(&mut self) -> anyhow::Result<Change> {
         let now = self.clock.now();
-        let (wanted, evicted) =
-            wanted::wanted(&self.config, self.decisions.values(), &mut self.classes, now);
+        let (wanted, evicted) = wanted::wanted(
+            &self.config,
+            self.decisions.values(),
+            &mut self.classes,
+            now,
+        );
         // Names first: an event may carry a class as soon as its entry is in force.
         self.publish_classes()?;
         let rate = &self.config.rate_limit;
-        self.datapath.set_budgets(self.config.events.per_second_max, rate.window);
+        self.datapath
+            .set_budgets(self.config.events.per_second_max, rate.window);
         let change = self.datapath.apply(&wanted)?;
         if evicted.total() > 0 {
-            warn!(?evicted, "the kernel's tables are full; the lowest scores gave way");
+            warn!(
+                ?evicted,
+                "the kernel's tables are full; the lowest scores gave way"
+            );
         }
         self.evicted = evicted;
         self.publish_policy();
@@ -151,17 +164,22 @@ impl Keeper {
     }
 
     fn publish_policy(&self) {
-        self.datapath.set_policy(wanted::policy(&self.config, self.mode.mode));
+        self.datapath
+            .set_policy(wanted::policy(&self.config, self.mode.mode));
     }
 
     fn publish_classes(&self) -> anyhow::Result<()> {
         self.datapath.set_classes(self.classes.records())?;
-        self.context.send_replace(EventContext::new(&self.classes, self.clock));
+        self.context
+            .send_replace(EventContext::new(&self.classes, self.clock));
         Ok(())
     }
 
     fn attach(&mut self) -> anyhow::Result<()> {
-        let wanted = self.interfaces.clone().unwrap_or_else(|| self.config.interfaces.clone());
+        let wanted = self
+            .interfaces
+            .clone()
+            .unwrap_or_else(|| self.config.interfaces.clone());
         self.datapath.attach(&wanted)?;
         self.missing_interfaces.clear();
         info!("judging packets on {}", self.attached());
@@ -206,11 +224,7 @@ impl Keeper {
 
     fn remember(&mut self, decision: Decision) {
         let key = decision.key();
-        if let Some(old) = self.decisions.remove(&key) {
-            if let Some(at) = old.expires {
-                self.expiries.remove(&(at, key));
-            }
-        }
+        self.forget(&key);
         self.expiries.extend(decision.expires.map(|at| (at, key)));
         self.decisions.insert(key, decision);
     }
@@ -221,6 +235,19 @@ impl Keeper {
             self.expiries.remove(&(at, *key));
         }
         Some(old)
+    }
+
+    /// What became of a decision, as an event.
+    fn announce_decision(&self, event: &str, actor: &str, decision: &Decision) {
+        let detail = json!({
+            "prefix": decision.prefix,
+            "kind": decision.kind,
+            "score": decision.score,
+            "reason": decision.reason,
+            "origin": decision.origin,
+            "expires": decision.expires,
+        });
+        self.announce(event, actor, detail);
     }
 
     /// A change of state, as an event.
@@ -235,7 +262,11 @@ impl Keeper {
 }
 
 fn at(decisions: &BTreeMap<Key, Decision>, prefix: IpNet) -> impl Iterator<Item = &Decision> {
-    let first = Key { prefix, kind: Kind::Block, origin: Origin::Operator };
+    let first = Key {
+        prefix,
+        kind: Kind::Block,
+        origin: Origin::Operator,
+    };
     decisions
         .range(first..)
         .take_while(move |(key, _)| key.prefix == prefix)

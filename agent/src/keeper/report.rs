@@ -19,13 +19,19 @@ impl Keeper {
         let now = self.clock.now();
         let mut decisions = BTreeMap::new();
         for decision in self.decisions.values() {
-            *decisions.entry(decision.kind.name().to_owned()).or_default() += 1;
+            *decisions
+                .entry(decision.kind.name().to_owned())
+                .or_default() += 1;
         }
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_ms: now.wall_ms.saturating_sub(self.started_ms),
-            config: self.config.path.as_ref().map(|path| path.display().to_string()),
+            config: self
+                .config
+                .path
+                .as_ref()
+                .map(|path| path.display().to_string()),
             mode: self.mode_report(),
             interfaces: self.interfaces(),
             tables: self.tables(),
@@ -76,7 +82,9 @@ impl Keeper {
             networks: zone.networks.len() as u64,
             rejected: zone.networks.rejected,
         });
-        Zones { zones: zones.collect() }
+        Zones {
+            zones: zones.collect(),
+        }
     }
 
     pub(super) fn zone_detail(&self, name: &str) -> Option<ZoneDetail> {
@@ -122,7 +130,12 @@ impl Keeper {
         vec![
             row("hosts_v4", fill.exact_v4, capacity.hosts_v4, evicted.hosts4),
             row("hosts_v6", fill.exact_v6, capacity.hosts_v6, evicted.exact6),
-            row("prefixes_v4", fill.prefixes_v4, capacity.prefixes, evicted.trie),
+            row(
+                "prefixes_v4",
+                fill.prefixes_v4,
+                capacity.prefixes,
+                evicted.trie,
+            ),
             row("prefixes_v6", fill.prefixes_v6, capacity.prefixes, 0),
             row("zones_v4", fill.zones_v4, capacity.zones, 0),
             row("zones_v6", fill.zones_v6, capacity.zones, 0),
@@ -161,7 +174,10 @@ fn packets(counters: &[Counter]) -> BTreeMap<String, u64> {
             (CounterKind::Enforced, _) => add("refused", counter.packets),
             (CounterKind::Logged, "limited") => add("would_limit", counter.packets),
             (CounterKind::Logged, _) => add("would_refuse", counter.packets),
-            (CounterKind::Other, name @ ("unjudged" | "not_ip" | "resets" | "rate_states_lost")) => {
+            (
+                CounterKind::Other,
+                name @ ("unjudged" | "not_ip" | "resets" | "rate_states_lost"),
+            ) => {
                 add(name, counter.packets);
             }
             _ => {}
@@ -190,7 +206,10 @@ fn named(counters: &[Counter], kind: CounterKind, prefix: &str) -> BTreeMap<Stri
         .iter()
         .filter(|counter| counter.kind == kind)
         .filter_map(|counter| {
-            Some((counter.name.strip_prefix(prefix)?.to_owned(), counter.packets))
+            Some((
+                counter.name.strip_prefix(prefix)?.to_owned(),
+                counter.packets,
+            ))
         })
         .collect()
 }

@@ -43,8 +43,7 @@ impl Keeper {
             self.refresh(decision.prefix)?;
         }
         for decision in &ended {
-            let detail = json!({ "decision": decision });
-            self.announce("decision.end", "edgeward", detail);
+            self.announce_decision("decision.end", "edgeward", decision);
         }
         // A row that stays behind has ended all the same: it is purged at the next start.
         self.store.delete_all(&due)?;
@@ -63,7 +62,11 @@ impl Keeper {
         }
         info!("mode went back from {before} to {}", self.mode.mode);
         let detail = json!({ "from": before, "to": self.mode.mode, "why": "time ran out" });
-        self.announce("security.threat.configuration.update", &self.mode.actor.clone(), detail);
+        self.announce(
+            "security.threat.configuration.update",
+            &self.mode.actor.clone(),
+            detail,
+        );
     }
 
     /// Attaches to what has appeared and notices what is gone. Called every few seconds.
@@ -81,15 +84,22 @@ impl Keeper {
                 .collect(),
         };
         let is_right = |name: &&str| {
-            let held = self.datapath.attached().iter().find(|held| held.name == **name);
+            let held = self
+                .datapath
+                .attached()
+                .iter()
+                .find(|held| held.name == **name);
             let there = present.iter().find(|interface| interface.name == **name);
             matches!((held, there), (Some(held), Some(there)) if held.index == there.index && there.xdp.is_some())
         };
         if names.iter().all(is_right) {
             return;
         }
-        let wrong: Vec<String> =
-            names.iter().filter(|name| !is_right(name)).map(|name| (*name).to_owned()).collect();
+        let wrong: Vec<String> = names
+            .iter()
+            .filter(|name| !is_right(name))
+            .map(|name| (*name).to_owned())
+            .collect();
         match self.attach() {
             Ok(()) => info!("attached again after {} changed", wrong.join(", ")),
             Err(error) => {

@@ -9,8 +9,12 @@ const DIFFERENCES_SHOWN_MAX: usize = 100;
 impl Keeper {
     pub(super) fn verify(&mut self) -> anyhow::Result<Verification> {
         let now = self.clock.now();
-        let (wanted, _) =
-            wanted::wanted(&self.config, self.decisions.values(), &mut self.classes, now);
+        let (wanted, _) = wanted::wanted(
+            &self.config,
+            self.decisions.values(),
+            &mut self.classes,
+            now,
+        );
         let mut found = self.datapath.verify(&wanted)?;
         let policy = wanted::policy(&self.config, self.mode.mode);
         let live = self.datapath.policy().with_present(0);
@@ -23,19 +27,25 @@ impl Keeper {
         let present = netlink::interfaces()?;
         let program = self.datapath.program_id()?;
         for held in self.datapath.attached() {
-            let there = present.iter().find(|interface| interface.index == held.index);
+            let there = present
+                .iter()
+                .find(|interface| interface.index == held.index);
             match there.map(|interface| interface.xdp) {
                 Some(Some(xdp)) if xdp.program == program => {}
                 Some(Some(xdp)) => found.differences.push(format!(
                     "{} runs program {} and should run {program}",
                     held.name, xdp.program
                 )),
-                Some(None) => found.differences.push(format!("{} runs no program", held.name)),
+                Some(None) => found
+                    .differences
+                    .push(format!("{} runs no program", held.name)),
                 None => found.differences.push(format!("{} is gone", held.name)),
             }
         }
         for (name, why) in &self.missing_interfaces {
-            found.differences.push(format!("{name} is not guarded: {why}"));
+            found
+                .differences
+                .push(format!("{name} is not guarded: {why}"));
         }
         let total = found.differences.len() as u64;
         found.differences.truncate(DIFFERENCES_SHOWN_MAX);

@@ -22,8 +22,13 @@ pub(super) fn wanted<'a>(
     classes: &mut Classes,
     now: Now,
 ) -> (Wanted, Evicted) {
-    let mut entries =
-        Desired::build(&config.zones, &config.lists, decisions.clone(), classes, now);
+    let mut entries = Desired::build(
+        &config.zones,
+        &config.lists,
+        decisions.clone(),
+        classes,
+        now,
+    );
     let evicted = entries.fit(&config.capacity);
     let wanted = Wanted {
         entries,
@@ -68,7 +73,11 @@ pub(super) const fn policy(config: &Config, mode: Mode) -> PolicyWord {
 fn ports(config: &Config) -> Vec<(u16, u64)> {
     let mut rules = Vec::new();
     for (index, service) in (0u64..).zip(&config.services) {
-        let restricted = if service.restricted { port::RESTRICTED } else { 0 };
+        let restricted = if service.restricted {
+            port::RESTRICTED
+        } else {
+            0
+        };
         let flags = port::PROTECTED | restricted | index << port::SERVICE_SHIFT;
         rules.extend(service.ports.iter().map(|port| (*port, flags)));
     }

@@ -4,7 +4,8 @@
 use aya_ebpf::programs::XdpContext;
 use edgeward_ebpf::{
     abi::{
-        Control, EVENT_ENFORCED, EVENT_GATE_SLOTS, EVENT_REPEAT_SHIFT, EVENT_WINDOW_SHIFT, Event, PolicyWord, counter, mode,
+        Control, EVENT_ENFORCED, EVENT_GATE_SLOTS, EVENT_REPEAT_SHIFT, EVENT_WINDOW_SHIFT, Event,
+        PolicyWord, counter, mode,
     },
     frame::{Address, Frame},
     lookup::hash6,
@@ -24,7 +25,12 @@ pub(crate) fn send(
     now_ns: u64,
 ) {
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(ctx, "outcome {} score {}", judgement.outcome as u8, judgement.score);
+    aya_log_ebpf::debug!(
+        ctx,
+        "outcome {} score {}",
+        judgement.outcome as u8,
+        judgement.score
+    );
     let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else {
         return;
     };

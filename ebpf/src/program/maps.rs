@@ -44,13 +44,11 @@ pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMA
 
 /// Two bits for each IPv4 /24.
 #[map]
-pub(crate) static TABLE4: Array<Word> =
-    Array::with_max_entries(table4::WORDS, BPF_F_MMAPABLE);
+pub(crate) static TABLE4: Array<Word> = Array::with_max_entries(table4::WORDS, BPF_F_MMAPABLE);
 
 /// Bits of hashed IPv6 prefixes.
 #[map]
-pub(crate) static FILTER6: Array<Word> =
-    Array::with_max_entries(filter6::WORDS, BPF_F_MMAPABLE);
+pub(crate) static FILTER6: Array<Word> = Array::with_max_entries(filter6::WORDS, BPF_F_MMAPABLE);
 
 /// The exact entries of one family: an array of buckets that a larger one can replace.
 pub(crate) type Buckets = btf_maps::Array<BucketCell, 2, { hosts::FLAGS as usize }>;
@@ -110,8 +108,7 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Which sources this CPU has reported lately.
 #[map]
-pub(crate) static EVENT_GATE: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(EVENT_GATE_SLOTS, 0);
+pub(crate) static EVENT_GATE: PerCpuArray<u64> = PerCpuArray::with_max_entries(EVENT_GATE_SLOTS, 0);
 
 /// What this CPU may still report.
 #[map]

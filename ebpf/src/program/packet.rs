@@ -13,7 +13,10 @@ pub(crate) struct Packet {
 impl Packet {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        Self {
+            start: ctx.data(),
+            end: ctx.data_end(),
+        }
     }
 
     /// Bytes of the linear part.
@@ -38,7 +41,8 @@ impl Bytes for Packet {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // SAFETY: `at` has checked that the bytes lie in the packet.
-        self.at::<N>(offset).map(|bytes| unsafe { bytes.read_unaligned() })
+        self.at::<N>(offset)
+            .map(|bytes| unsafe { bytes.read_unaligned() })
     }
 }
 

@@ -51,9 +51,8 @@ pub(crate) fn forget_paths(frame: &Frame) -> Option<Frame> {
         None => 0,
         Some(cause) => cause as u64 + 1,
     };
-    cell.layout.store(
-        frame.network_offset as u64 | (frame.transport_offset as u64) << 16 | cause << 32,
-    );
+    cell.layout
+        .store(frame.network_offset as u64 | (frame.transport_offset as u64) << 16 | cause << 32);
     Some(read(cell))
 }
 

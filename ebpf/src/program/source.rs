@@ -3,8 +3,8 @@
 use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::lpm_trie::Key};
 use edgeward_ebpf::{
     abi::{
-        Control, FOREVER, PolicyWord, RateKey, SCORE_BLOCKED_ZONE, StashKey, TICK_SHIFT, ZoneValue, counter, hosts, port,
-        present, zone,
+        Control, FOREVER, PolicyWord, RateKey, SCORE_BLOCKED_ZONE, StashKey, TICK_SHIFT, ZoneValue,
+        counter, hosts, port, present, zone,
     },
     frame::{self, Address, Frame},
     lookup::{
@@ -54,7 +54,15 @@ impl<'a> PacketSource<'a> {
             }
             _ => 0,
         };
-        Self { packet, frame, control, present, touched, now_ns: 0, best: Meta(0) }
+        Self {
+            packet,
+            frame,
+            control,
+            present,
+            touched,
+            now_ns: 0,
+            best: Meta(0),
+        }
     }
 
     /// `CLOCK_BOOTTIME` in ns, read once: a clean packet never pays for it.
@@ -91,7 +99,11 @@ impl<'a> PacketSource<'a> {
     /// Which score ends the search at a network of an exact length.
     #[inline(always)]
     fn enough_for_network(&self, enough: u8) -> u8 {
-        if self.present & present::HIDDEN == 0 { enough } else { SCORE_BLOCKED_ZONE }
+        if self.present & present::HIDDEN == 0 {
+            enough
+        } else {
+            SCORE_BLOCKED_ZONE
+        }
     }
 
     #[inline(always)]
@@ -103,7 +115,11 @@ impl<'a> PacketSource<'a> {
             return;
         }
         if self.present & present::NET24 != 0
-            && self.exact4(address & !0xff, Kind4::Net24, self.enough_for_network(enough))
+            && self.exact4(
+                address & !0xff,
+                Kind4::Net24,
+                self.enough_for_network(enough),
+            )
         {
             return;
         }
@@ -162,7 +178,15 @@ impl<'a> PacketSource<'a> {
             return false;
         }
         let length = if matches!(kind, Kind4::Host) { 32 } else { 24 };
-        self.stash(StashKey { hi: 0, lo: address as u64, length, family: 4 }, enough)
+        self.stash(
+            StashKey {
+                hi: 0,
+                lo: address as u64,
+                length,
+                family: 4,
+            },
+            enough,
+        )
     }
 
     #[inline(always)]
@@ -180,7 +204,11 @@ impl<'a> PacketSource<'a> {
         let mut index = 0;
         while index < EXACT6.len() {
             let (length, bit) = EXACT6[index];
-            let enough = if length == 128 { enough } else { self.enough_for_network(enough) };
+            let enough = if length == 128 {
+                enough
+            } else {
+                self.enough_for_network(enough)
+            };
             if self.present & bit != 0 && self.exact6(hi, lo, length, enough) {
                 return;
             }
@@ -235,14 +263,30 @@ impl<'a> PacketSource<'a> {
         if free {
             return false;
         }
-        self.stash(StashKey { hi, lo, length: length as u32, family: 6 }, enough)
+        self.stash(
+            StashKey {
+                hi,
+                lo,
+                length: length as u32,
+                family: 6,
+            },
+            enough,
+        )
     }
 
     #[inline(always)]
     fn rate_key(&self) -> RateKey {
         match self.frame.source {
-            Address::V4(host) => RateKey { network: 0, host, family: 4 },
-            Address::V6(network, _) => RateKey { network, host: 0, family: 6 },
+            Address::V4(host) => RateKey {
+                network: 0,
+                host,
+                family: 4,
+            },
+            Address::V6(network, _) => RateKey {
+                network,
+                host: 0,
+                family: 6,
+            },
         }
     }
 }
@@ -285,8 +329,10 @@ impl Source for PacketSource<'_> {
                 }
             }
         }
-        (self.best.score() != 0)
-            .then(|| Entry { score: self.best.score(), class: self.best.class() })
+        (self.best.score() != 0).then(|| Entry {
+            score: self.best.score(),
+            class: self.best.class(),
+        })
     }
 
     #[inline(always)]
@@ -294,8 +340,14 @@ impl Source for PacketSource<'_> {
         if self.present & present::PORTS == 0 {
             return Port::default();
         }
-        let rules = maps::PORTS.get(self.frame.destination_port as u32).copied().unwrap_or(0);
-        Port { restricted: rules & port::RESTRICTED != 0, protected: rules & port::PROTECTED != 0 }
+        let rules = maps::PORTS
+            .get(self.frame.destination_port as u32)
+            .copied()
+            .unwrap_or(0);
+        Port {
+            restricted: rules & port::RESTRICTED != 0,
+            protected: rules & port::PROTECTED != 0,
+        }
     }
 
     #[inline(always)]
@@ -346,7 +398,9 @@ impl Source for PacketSource<'_> {
 #[inline(always)]
 fn table_bits(address: u32) -> u64 {
     let (word, bit) = table4::position(address);
-    maps::TABLE4.get(word).map_or(0, |word| word.load() >> bit & 3)
+    maps::TABLE4
+        .get(word)
+        .map_or(0, |word| word.load() >> bit & 3)
 }
 
 #[inline(always)]
@@ -358,12 +412,17 @@ fn trie_bit(hi: u64, seed: u64) -> bool {
 #[inline(always)]
 fn filter_bit(hash: u64) -> bool {
     let (word, bit) = filter6::position(hash);
-    maps::FILTER6.get(word).is_some_and(|word| word.load() >> bit & 1 != 0)
+    maps::FILTER6
+        .get(word)
+        .is_some_and(|word| word.load() >> bit & 1 != 0)
 }
 
 #[inline(always)]
 fn key_at(bucket: &BucketCell, index: usize) -> (u64, u64) {
-    (bucket.words[index * 2].load(), bucket.words[index * 2 + 1].load())
+    (
+        bucket.words[index * 2].load(),
+        bucket.words[index * 2 + 1].load(),
+    )
 }
 
 #[inline(always)]

@@ -1,10 +1,11 @@
 //! The buckets against a plain map, in both families.
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::AtomicU64,
-};
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use edgeward_ebpf::{
     abi::FOREVER,
@@ -29,7 +30,11 @@ fn words(count: usize) -> Vec<AtomicU64> {
     (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
-fn against_a_map<F: Family>(shift: u32, entries: usize, mut draw: impl FnMut(&mut Random) -> F::Key) {
+fn against_a_map<F: Family>(
+    shift: u32,
+    entries: usize,
+    mut draw: impl FnMut(&mut Random) -> F::Key,
+) {
     let seed = 0x0123_4567_89ab_cdef;
     let words = words(Exact::<F, Vec<AtomicU64>>::words_of(shift));
     let mut exact = Exact::<F, _>::begin(words, seed, shift);
@@ -37,7 +42,11 @@ fn against_a_map<F: Family>(shift: u32, entries: usize, mut draw: impl FnMut(&mu
     let mut random = Random(42);
     for round in 0..entries {
         let key = draw(&mut random);
-        let meta = Meta::new((random.next() % 100 + 1) as u8, random.next() as u8, FOREVER);
+        let meta = Meta::new(
+            (random.next() % 100 + 1) as u8,
+            random.next() as u8,
+            FOREVER,
+        );
         match exact.put(key, meta) {
             Put::Added => assert_eq!(model.insert(key, meta), None),
             Put::Changed => assert_ne!(model.insert(key, meta), Some(meta)),
@@ -70,7 +79,11 @@ fn ipv4_agrees_with_a_map() {
         let bits = random.next();
         // A narrow range, so that removals and changes meet what is there.
         let address = (bits as u32) % 150_000 * 3;
-        if bits >> 63 == 0 { (address, Kind4::Host) } else { (address & !0xff, Kind4::Net24) }
+        if bits >> 63 == 0 {
+            (address, Kind4::Host)
+        } else {
+            (address & !0xff, Kind4::Net24)
+        }
     });
 }
 
