@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 
 use super::{Cli, Trouble, execute, lifetime, output, status};
+use crate::config::Config;
 use crate::control::{
     Command, Failure, FailureKind, Request,
     report::{Interface, ModeReport, Status, Table},
@@ -43,9 +44,11 @@ fn answer(command: &Command) -> Option<Result<Value, Failure>> {
             details: vec!["a.toml:1: mode: no".to_owned()],
         }),
         Request::ZoneShow { .. } => Err(Failure::new(FailureKind::Denied, "no")),
-        Request::Explain { address, .. } => Ok(json!({"client": address, "client_reason": "peer",
-            "verdict": "deny", "action": "pass", "reason": "reputation",
-            "steps": ["exempt: no", {"step": "reputation", "result": "score 90 of 80"}]})),
+        Request::Explain { address, port } => {
+            let config =
+                Config::parse("mode = \"log\"", Path::new("/nonexistent"), "test").unwrap();
+            Ok(crate::policy::explain::offline(&config, *address, *port))
+        }
         request => serde_json::to_value(request)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string())),
     })
@@ -79,10 +82,7 @@ fn each_command_asks_for_what_was_typed() {
             json!({"command": "list", "origin": "feed", "reason": "x"}),
         ),
         (&["zone", "list"], json!({"command": "zone_list"})),
-        (
-            &["detach", "--force"],
-            json!({"command": "detach", "force": true}),
-        ),
+        (&["detach"], json!({"command": "detach"})),
     ];
     for (words, asked) in cases {
         let mut line = words.to_vec();
@@ -152,8 +152,8 @@ fn facts_are_readable() {
     );
     let (out, outcome) = run(&server.path, &["explain", "192.0.2.1"]);
     outcome.unwrap();
-    assert!(out.contains("1. exempt: no\n"), "{out}");
-    assert!(out.contains("2. reputation: score 90 of 80\n"), "{out}");
+    assert!(out.contains("1. exempt zone: no\n"), "{out}");
+    assert!(out.contains("pass (mode log)"), "{out}");
     let (out, _) = run(&server.path, &["verify"]);
     assert!(out.starts_with("192.0.2.1/32 is missing\n"), "{out}");
     server

@@ -97,7 +97,7 @@ impl Drop for Server {
 fn describe(command: &Command) -> Option<Result<Value, Failure>> {
     match &command.request {
         Request::Verify => None,
-        Request::Detach { .. } => Some(Err(Failure {
+        Request::Detach => Some(Err(Failure {
             kind: FailureKind::Configuration,
             message: "no".to_owned(),
             details: vec!["because".to_owned()],

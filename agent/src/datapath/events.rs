@@ -87,7 +87,6 @@ const _: () = assert!(size_of::<abi::Event>() == 64);
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::{Event, Outcome};
 

@@ -112,7 +112,6 @@ const NETS_EVERYWHERE: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use std::sync::atomic::Ordering::Relaxed;
 

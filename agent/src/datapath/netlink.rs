@@ -224,7 +224,6 @@ const IFLA_XDP_PROG_ID: u16 = 4;
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::{addresses, attributes, interfaces, xdp};
 
@@ -248,10 +247,10 @@ mod tests {
 
     #[test]
     fn truncated_attributes_end_the_walk() {
-        let bytes = [8, 0, 4, 0, 1, 2, 3, 4, 12, 0, 5, 0, 1];
+        let bytes = [8, 0, 9, 0, 1, 2, 3, 4, 12, 0, 5, 0, 1];
         assert_eq!(
             attributes(&bytes).collect::<Vec<_>>(),
-            [(4, &[1, 2, 3, 4][..])]
+            [(9, &[1, 2, 3, 4][..])]
         );
         assert_eq!(xdp(&bytes), None);
     }

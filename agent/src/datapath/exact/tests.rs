@@ -1,9 +1,5 @@
 //! The buckets against a plain map, in both families.
-#![expect(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "tests"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "tests")]
 
 use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
