@@ -32,11 +32,10 @@ pub(crate) struct RateCell {
     pub(crate) packets: Word,
 }
 
-/// A bucket of either family as words.
-#[repr(C)]
-pub(crate) struct BucketCell {
-    pub(crate) words: [Word; BUCKET_BYTES / 8],
-}
+/// A bucket of either family as words. An array, not a struct: Linux 5.15 to 6.1 take an inner map only
+/// where their search of the value's BTF for a timer ends alike (`bpf_map_meta_equal`, `timer_off`). A struct
+/// without one gives ENOENT, anything else EINVAL, and so does no BTF – as in the arrays that the agent makes.
+pub(crate) type BucketCell = [Word; BUCKET_BYTES / 8];
 
 /// Policy and constants; one element, mapped by the agent.
 #[map]

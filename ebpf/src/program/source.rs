@@ -159,7 +159,7 @@ impl<'a> PacketSource<'a> {
         let Some(header) = buckets.get(0) else {
             return false;
         };
-        let shift = header.words[0].load() as u32;
+        let shift = header[0].load() as u32;
         let place = place4(address, kind, self.control.seed, shift);
         let Some(bucket) = buckets.get(place.element) else {
             return false;
@@ -167,9 +167,9 @@ impl<'a> PacketSource<'a> {
         let mut free = false;
         let mut index = 0;
         while index < SLOTS4 {
-            let slot = bucket.words[index].load();
+            let slot = bucket[index].load();
             if slot >> 46 == place.tag as u64 && slot != 0 {
-                return self.offer(slot, &bucket.words[SLOTS4 + index], enough);
+                return self.offer(slot, &bucket[SLOTS4 + index], enough);
             }
             free |= slot == 0;
             index += 1;
@@ -245,7 +245,7 @@ impl<'a> PacketSource<'a> {
         let Some(header) = buckets.get(0) else {
             return false;
         };
-        let shift = header.words[0].load() as u32;
+        let shift = header[0].load() as u32;
         let Some(bucket) = buckets.get(element6(hash, shift)) else {
             return false;
         };
@@ -253,9 +253,9 @@ impl<'a> PacketSource<'a> {
         let mut index = 0;
         while index < SLOTS6 {
             // The meta word first: it is written after the key and cleared before it.
-            let word = bucket.words[META6 + index].load();
+            let word = bucket[META6 + index].load();
             if key_at(bucket, index) == (hi, lo) && word != 0 && length_of(word) == length {
-                return self.offer(word, &bucket.words[HITS6 + index], enough);
+                return self.offer(word, &bucket[HITS6 + index], enough);
             }
             free |= word == 0;
             index += 1;
@@ -420,8 +420,8 @@ fn filter_bit(hash: u64) -> bool {
 #[inline(always)]
 fn key_at(bucket: &BucketCell, index: usize) -> (u64, u64) {
     (
-        bucket.words[index * 2].load(),
-        bucket.words[index * 2 + 1].load(),
+        bucket[index * 2].load(),
+        bucket[index * 2 + 1].load(),
     )
 }
 
