@@ -156,31 +156,32 @@ layout! {
         pub word: u64,
         /// Seed of every hash, drawn once when the maps are made.
         pub seed: u64,
-        /// Events each CPU may send in one event window ([`EVENT_WINDOW_SHIFT`]).
-        pub events_a_window: u64,
+        /// Events each CPU may send while [`Self::epoch`] stays the same.
+        pub events_an_epoch: u64,
         /// Length of a rate-limit window in ns.
         pub rate_window_ns: u64,
         /// [`ABI_VERSION`] of whoever made the maps.
         pub abi_version: u64,
+        /// Counted up by the agent about once a second. Events are for the agent, so its clock paces
+        /// them and a refused packet need not read one; without an agent the budget just runs out.
+        pub epoch: u64,
         /// Reserved, zero.
-        pub reserved: [u64; 3],
+        pub reserved: [u64; 2],
     }
 }
 
 /// Bit of an event's outcome: acted on, not only logged.
 pub const EVENT_ENFORCED: u8 = 0x80;
-/// Event budgets are refilled every 2^30 ns (1.07 s).
-pub const EVENT_WINDOW_SHIFT: u32 = 30;
-/// A source is reported again after 2^33 ns (8.6 s).
-pub const EVENT_REPEAT_SHIFT: u32 = 33;
+/// A source is reported again after 2^3 epochs.
+pub const EVENT_REPEAT_SHIFT: u32 = 3;
 /// Slots of the per-CPU cache that remembers which sources were reported.
 pub const EVENT_GATE_SLOTS: u32 = 4096;
 
 layout! {
     /// Budget of one CPU's events.
     pub struct EventBudget {
-        /// Window number ([`EVENT_WINDOW_SHIFT`]).
-        pub window: u64,
+        /// [`Control::epoch`] that it is for.
+        pub epoch: u64,
         /// Events sent in it.
         pub sent: u64,
         /// Events held back since the last one sent: it carries the number.

@@ -101,12 +101,12 @@ fn judge(
         }
         Verdict::Limit => {
             count(index, packet.len());
-            events::send(ctx, packet, control, frame, judgement, source.now());
+            events::send(ctx, packet, control, frame, judgement, &mut source);
             XDP_PASS
         }
         Verdict::Deny => {
             count(index, packet.len());
-            events::send(ctx, packet, control, frame, judgement, source.now());
+            events::send(ctx, packet, control, frame, judgement, &mut source);
             match enforced {
                 false => XDP_PASS,
                 true if policy.reset() => respond::reset(ctx, packet, frame),

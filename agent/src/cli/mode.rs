@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Context, Outcome, Trouble, lifetime, output, read};
 use crate::{
-    control::{Request, report::ModeReport},
+    control::{Envelope, Request, report::ModeReport, ssh},
     policy,
 };
 
@@ -56,7 +56,10 @@ impl Mode {
                 confirm_within_ms: self.confirm_within_ms,
             }
         };
-        let data = context.ask(request)?;
+        let data = context.ask(Envelope {
+            request,
+            ssh_peers: ssh::own_peers(),
+        })?;
         if context.printed_json(&data)? {
             return Ok(());
         }

@@ -133,9 +133,13 @@ impl Connection {
         }
     }
 
-    /// What the client says and what its ancestors' environments say, for the one command that needs it.
+    /// What the client says and what its ancestors' environments say, for the commands that could
+    /// cut an operator off.
     fn ssh_peers(&self, envelope: &Envelope) -> Vec<std::net::IpAddr> {
-        if !matches!(envelope.request, Request::Block { .. }) {
+        if !matches!(
+            envelope.request,
+            Request::Block { .. } | Request::Mode { set: Some(_), .. }
+        ) {
             return Vec::new();
         }
         let mut peers: Vec<_> = envelope

@@ -42,7 +42,7 @@ pub use self::{
 };
 use self::{
     pins::Pins,
-    tables::{EVENTS_A_WINDOW, RATE_WINDOW, Tables, VERSION},
+    tables::{EPOCH, EVENTS_AN_EPOCH, RATE_WINDOW, Tables, VERSION},
 };
 use crate::config::{Config, Interfaces};
 
@@ -152,9 +152,14 @@ impl Datapath {
     /// Sets the event budget of each CPU (events a second) and the length of a rate-limit window.
     pub fn set_budgets(&self, events_per_second: u32, rate_window: std::time::Duration) {
         self.tables
-            .set_constant(EVENTS_A_WINDOW, u64::from(events_per_second));
+            .set_constant(EVENTS_AN_EPOCH, u64::from(events_per_second));
         let window = u64::try_from(rate_window.as_nanos()).unwrap_or(u64::MAX);
         self.tables.set_constant(RATE_WINDOW, window);
+    }
+
+    /// Refills the event budgets about once a second; to be called at least as often.
+    pub fn pace_events(&self) {
+        self.tables.set_constant(EPOCH, boot_ns() >> 30);
     }
 
     /// Makes `wanted` what is in force.

@@ -600,9 +600,10 @@ fn word(words: &Words, index: usize) -> u64 {
 
 /// Words of [`Control`].
 pub(super) const SEED: usize = 1;
-pub(super) const EVENTS_A_WINDOW: usize = 2;
+pub(super) const EVENTS_AN_EPOCH: usize = 2;
 pub(super) const RATE_WINDOW: usize = 3;
 pub(super) const VERSION: usize = 4;
+pub(super) const EPOCH: usize = 5;
 
 impl Value for Listed {
     type Said = Meta;

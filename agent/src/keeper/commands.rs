@@ -18,7 +18,7 @@ use crate::{
     },
     policy::{
         decision::{Author, Decision, Key, Kind, Origin, SCORE_MAX},
-        explain::{Explanation, Facts, explain},
+        explain::{Explanation, Facts, Judged, explain},
         mode::Mode,
         prefix::host_network,
         zone::covers,
@@ -55,7 +55,12 @@ impl Keeper {
                 set: Some(mode),
                 for_ms,
                 confirm_within_ms,
-            } => self.set_mode(mode, for_ms, confirm_within_ms, &actor),
+            } => {
+                if mode == Mode::Block && confirm_within_ms.is_none() {
+                    self.protect_session(ssh_peers)?;
+                }
+                self.set_mode(mode, for_ms, confirm_within_ms, &actor)
+            }
             Request::ModeConfirm => self.confirm_mode(&actor),
             Request::Block {
                 prefix,
@@ -126,6 +131,27 @@ impl Keeper {
             Some(why) => Err(Failure::new(FailureKind::Protected, why)),
             None => Ok(()),
         }
+    }
+
+    /// Switching to block must not cut off whoever does it.
+    fn protect_session(&self, ssh_peers: &[IpAddr]) -> Result<(), Failure> {
+        for peer in ssh_peers {
+            let host = host_network(*peer);
+            let decisions: Vec<&Decision> = covers(&host).flat_map(|net| self.at(net)).collect();
+            let facts = Facts::new(&self.config, Mode::Block, &decisions, self.clock.now());
+            let found = explain(&facts, *peer, None);
+            if let Judged::Deny = found.verdict {
+                let reason = found.reason.unwrap_or_default();
+                return Err(Failure::new(
+                    FailureKind::Protected,
+                    format!(
+                        "your own SSH session comes from {peer}, which would be refused ({reason}): exempt it \
+                         first, or add --confirm-within 5m, which goes back by itself"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Puts decisions in force and writes them down, all or none.

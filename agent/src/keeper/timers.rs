@@ -10,12 +10,16 @@ use crate::{
     policy::decision::{Decision, Kind},
 };
 
+/// The kernel counts in ticks and rounds down: it may honour an end this much early, and what it no
+/// longer honours is no longer listed either.
+const TICK_MS_MAX: u64 = 136;
 /// Ended decisions taken in one turn; commands come between the turns.
 const ENDED_AT_ONCE_MAX: usize = 4096;
 
 impl Keeper {
     /// Called several times a second.
     pub(crate) fn tick(&mut self) {
+        self.datapath.pace_events();
         if let Err(error) = self.end_decisions() {
             warn!("{error:#}");
         }
@@ -23,12 +27,12 @@ impl Keeper {
     }
 
     /// The kernel has stopped honouring them already; this makes room and restores what they hid.
-    fn end_decisions(&mut self) -> anyhow::Result<()> {
+    pub(super) fn end_decisions(&mut self) -> anyhow::Result<()> {
         let now = self.clock.now().wall_ms;
         let due: Vec<_> = self
             .expiries
             .iter()
-            .take_while(|(at, _)| *at <= now)
+            .take_while(|(at, _)| at.saturating_sub(TICK_MS_MAX) <= now)
             .map(|(_, key)| *key)
             .take(ENDED_AT_ONCE_MAX)
             .collect();

@@ -8,6 +8,7 @@ const DIFFERENCES_SHOWN_MAX: usize = 100;
 
 impl Keeper {
     pub(super) fn verify(&mut self) -> anyhow::Result<Verification> {
+        self.end_decisions()?;
         let now = self.clock.now();
         let (wanted, _) = wanted::wanted(
             &self.config,

@@ -4,15 +4,15 @@
 use aya_ebpf::programs::XdpContext;
 use edgeward_ebpf::{
     abi::{
-        Control, EVENT_ENFORCED, EVENT_GATE_SLOTS, EVENT_REPEAT_SHIFT, EVENT_WINDOW_SHIFT, Event,
-        PolicyWord, counter, mode,
+        Control, EVENT_ENFORCED, EVENT_GATE_SLOTS, EVENT_REPEAT_SHIFT, Event, PolicyWord, counter,
+        mode,
     },
     frame::{Address, Frame},
     lookup::hash6,
     verdict::Judgement,
 };
 
-use super::{count::count, maps, packet::Packet};
+use super::{count::count, maps, packet::Packet, source::PacketSource};
 
 /// Reports a judgement, or counts that it was held back.
 #[inline(always)]
@@ -22,7 +22,7 @@ pub(crate) fn send(
     control: &Control,
     frame: &Frame,
     judgement: Judgement,
-    now_ns: u64,
+    source: &mut PacketSource<'_>,
 ) {
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
@@ -36,12 +36,11 @@ pub(crate) fn send(
     };
     // SAFETY: this CPU's own element; XDP does not preempt itself on one CPU.
     let budget = unsafe { &mut *budget };
-    let window = now_ns >> EVENT_WINDOW_SHIFT;
-    if budget.window != window {
-        budget.window = window;
+    if budget.epoch != control.epoch {
+        budget.epoch = control.epoch;
         budget.sent = 0;
     }
-    if budget.sent >= control.events_a_window || reported(frame, judgement, control, now_ns) {
+    if budget.sent >= control.events_an_epoch || reported(frame, judgement, control) {
         budget.suppressed += 1;
         count(counter::EVENTS_SUPPRESSED, 0);
         return;
@@ -55,7 +54,7 @@ pub(crate) fn send(
     let is_enforced = PolicyWord(control.word).mode() == mode::BLOCK;
     let enforced = if is_enforced { EVENT_ENFORCED } else { 0 };
     record.write(Event {
-        time_ns: now_ns,
+        time_ns: source.now(),
         source: octets(frame.source),
         destination: octets(frame.destination),
         suppressed: budget.suppressed,
@@ -76,7 +75,7 @@ pub(crate) fn send(
 /// Whether this CPU has reported the same thing of this source lately. A direct-mapped cache: a flood
 /// of sources can make it forget, and then the budget bounds what is sent.
 #[inline(always)]
-fn reported(frame: &Frame, judgement: Judgement, control: &Control, now_ns: u64) -> bool {
+fn reported(frame: &Frame, judgement: Judgement, control: &Control) -> bool {
     let (hi, lo) = match frame.source {
         Address::V4(address) => (4, address as u64),
         Address::V6(hi, lo) => (hi, lo),
@@ -86,7 +85,7 @@ fn reported(frame: &Frame, judgement: Judgement, control: &Control, now_ns: u64)
         return true;
     };
     // The mode is part of the mark: what was only logged is reported again once it is enforced.
-    let epoch = now_ns >> EVENT_REPEAT_SHIFT << 2 | control.word & 3;
+    let epoch = (control.epoch >> EVENT_REPEAT_SHIFT << 2) | (control.word & 3);
     let mark = hash & MARK | epoch & !MARK;
     // SAFETY: this CPU's own element; XDP does not preempt itself on one CPU.
     unsafe {

@@ -419,10 +419,7 @@ fn filter_bit(hash: u64) -> bool {
 
 #[inline(always)]
 fn key_at(bucket: &BucketCell, index: usize) -> (u64, u64) {
-    (
-        bucket[index * 2].load(),
-        bucket[index * 2 + 1].load(),
-    )
+    (bucket[index * 2].load(), bucket[index * 2 + 1].load())
 }
 
 #[inline(always)]
