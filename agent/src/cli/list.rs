@@ -33,11 +33,14 @@ impl List {
         }
         let listing: Listing = read(data)?;
         if listing.decisions.is_empty() {
-            return context.line(format_args!("no decisions"));
+            context.line(format_args!("no decisions"))?;
+            return of_lists(context, listing.of_lists);
         }
-        let mut table =
-            output::Table::new(&["PREFIX", "KIND", "SCORE", "ORIGIN", "ENDS", "BY", "REASON"]);
-        for decision in &listing.decisions {
+        let mut table = output::Table::new(&[
+            "PREFIX", "KIND", "SCORE", "ORIGIN", "ENDS", "HITS", "BY", "REASON",
+        ]);
+        for row in &listing.decisions {
+            let decision = &row.decision;
             let score = match decision.kind {
                 Kind::Block => decision.score.to_string(),
                 Kind::Exempt => "-".to_owned(),
@@ -48,6 +51,7 @@ impl List {
                 score,
                 decision.origin.to_string(),
                 output::ends(decision.expires, context.now),
+                row.hits.map_or_else(|| "-".to_owned(), output::number),
                 decision.actor.clone(),
                 decision.reason.clone(),
             ]);
@@ -61,6 +65,16 @@ impl List {
                 output::number(listing.total)
             ))?;
         }
-        Ok(())
+        of_lists(context, listing.of_lists)
     }
+}
+
+fn of_lists(context: &mut Context<'_>, entries: u64) -> Outcome {
+    if entries == 0 {
+        return Ok(());
+    }
+    context.line(format_args!(
+        "and {} from lists of the configuration (--origin list shows them)",
+        output::count(entries, "network")
+    ))
 }

@@ -121,9 +121,22 @@ pub struct Change {
 #[serde(default)]
 pub struct Listing {
     /// The decisions.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<Listed>,
     /// How many there are in all; more than `decisions` when the answer was cut.
     pub total: u64,
+    /// Entries of the configuration's lists that were left out, since nobody asked for `origin` list.
+    pub of_lists: u64,
+}
+
+/// A decision with what the kernel counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// Frames that matched its prefix since the entry was made; absent for exemptions, which are not
+    /// counted one by one.
+    pub hits: Option<u64>,
 }
 
 /// `zone list`.

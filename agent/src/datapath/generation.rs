@@ -111,6 +111,18 @@ impl<F: Family> Generation<F> {
             .or_else(|| self.stash.get(&key).copied())
     }
 
+    /// The hit counter of an entry.
+    pub(super) fn hits(&self, stash: &Table<StashKey, Listed>, key: F::Key) -> Option<u64> {
+        if let Some(hits) = self.exact.hits(key) {
+            return Some(hits.load(Relaxed));
+        }
+        stash
+            .get(&F::stash_key(key))
+            .ok()
+            .flatten()
+            .map(|value| value.hits)
+    }
+
     /// Every entry with its hits.
     pub(super) fn entries<'a>(
         &'a self,

@@ -192,6 +192,12 @@ impl Datapath {
         self.tables.get(prefix)
     }
 
+    /// Frames that matched exactly this prefix; `None` if the kernel does not hold it.
+    #[must_use]
+    pub fn hits(&self, prefix: IpNet) -> Option<u64> {
+        self.tables.hits(prefix)
+    }
+
     /// Every entry in force, with hits.
     ///
     /// # Errors

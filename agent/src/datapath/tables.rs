@@ -321,6 +321,15 @@ impl Tables {
         }
     }
 
+    /// The hit counter of one exact prefix.
+    pub(super) fn hits(&self, net: IpNet) -> Option<u64> {
+        match Route::of(net) {
+            Route::Exact4(key) => self.exact4.hits(&self.stash, key),
+            Route::Exact6(key) => self.exact6.hits(&self.stash, key),
+            Route::Trie => self.list.value(net).map(|value| value.hits),
+        }
+    }
+
     /// Zone values as the kernel holds them.
     pub(super) fn installed_zones(&self) -> anyhow::Result<Vec<(IpNet, ZoneValue)>> {
         self.zones.installed()

@@ -57,6 +57,15 @@ impl<V: Value> Tries<V> {
         Ok(found)
     }
 
+    /// The value of one prefix as the kernel holds it.
+    pub(super) fn value(&self, net: IpNet) -> Option<V> {
+        let value = match net {
+            IpNet::V4(net) => self.v4.get(&key4(net)),
+            IpNet::V6(net) => self.v6.get(&key6(net)),
+        };
+        value.ok().flatten()
+    }
+
     /// Prefixes of one family in force.
     pub(super) fn count(&self, is_v6: bool) -> usize {
         self.live

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, diff},
     control::{
         Command, Failure, FailureKind, Peer, Request,
-        report::{Change, Listing},
+        report::{Change, Listed, Listing},
         roles::Roles,
     },
     policy::{
@@ -308,14 +308,54 @@ impl Keeper {
     }
 
     fn listing(&self, origin: Option<Origin>, reason: Option<&str>) -> Listing {
-        let chosen = self.decisions.values().filter(|decision| {
+        let is_wanted = |decision: &Decision| {
             origin.is_none_or(|origin| origin == decision.origin)
                 && reason.is_none_or(|reason| reason == decision.reason)
+        };
+        let of_lists: u64 = self
+            .config
+            .lists
+            .iter()
+            .map(|list| list.networks.len() as u64)
+            .sum();
+        let lists = match origin {
+            Some(Origin::List) => self.config.lists.as_slice(),
+            _ => &[],
+        };
+        let from_lists = lists.iter().flat_map(|list| {
+            list.networks.iter().map(move |prefix| Decision {
+                prefix,
+                kind: Kind::Block,
+                score: list.score,
+                reason: list.reason.clone(),
+                origin: Origin::List,
+                created: self.started_ms,
+                expires: None,
+                actor: list.name.clone(),
+            })
         });
-        let total = chosen.clone().count() as u64;
+        let mut total = 0;
+        let mut decisions = Vec::new();
+        for decision in self
+            .decisions
+            .values()
+            .cloned()
+            .chain(from_lists)
+            .filter(is_wanted)
+        {
+            total += 1;
+            if decisions.len() < DECISIONS_SHOWN_MAX {
+                let is_block = decision.kind == Kind::Block;
+                let hits = is_block
+                    .then(|| self.datapath.hits(decision.prefix))
+                    .flatten();
+                decisions.push(Listed { decision, hits });
+            }
+        }
         Listing {
-            decisions: chosen.take(DECISIONS_SHOWN_MAX).cloned().collect(),
+            decisions,
             total,
+            of_lists: if lists.is_empty() { of_lists } else { 0 },
         }
     }
 
