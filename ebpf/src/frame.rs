@@ -13,6 +13,13 @@
 pub trait Bytes {
     /// The `N` bytes at `offset`, or `None` past the end.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// `word` itself. In the kernel it comes back by way of memory: the verifier then no longer knows by
+    /// which of many paths it was made, and follows one instead of all.
+    #[inline(always)]
+    fn forget(&self, word: u64) -> u64 {
+        word
+    }
 }
 
 impl Bytes for &[u8] {
@@ -276,50 +283,86 @@ fn ipv6<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
     Parsed::Ip(frame)
 }
 
+/// Where the walk along the extension headers stands.
+struct Walk {
+    offset: usize,
+    left: usize,
+    next: u8,
+    is_fragment: bool,
+}
+
+impl Walk {
+    /// The same, with its history forgotten ([`Bytes::forget`]).
+    #[inline(always)]
+    fn settle<B: Bytes>(&self, bytes: &B) -> Self {
+        let word = bytes.forget(
+            (self.left as u64) << 32
+                | (self.offset as u64 & 0xffff) << 16
+                | (self.is_fragment as u64) << 8
+                | self.next as u64,
+        );
+        Self {
+            offset: (word >> 16) as usize & 0xffff,
+            left: (word >> 32) as usize,
+            next: word as u8,
+            is_fragment: word >> 8 & 1 != 0,
+        }
+    }
+
+    #[inline(always)]
+    fn mark(&self, frame: &mut Frame) {
+        if self.is_fragment {
+            frame.fragment = Fragment::First;
+        }
+    }
+}
+
 /// Walks the extension headers to the transport header (RFC 8200 section 4).
 #[inline(always)]
 fn extensions<B: Bytes>(bytes: &B, frame: &mut Frame, start: usize, payload_bytes: usize) {
-    let mut offset = start;
-    let mut left = payload_bytes;
-    let mut next = frame.protocol;
+    let mut walk = Walk {
+        offset: start,
+        left: payload_bytes,
+        next: frame.protocol,
+        is_fragment: false,
+    };
     let mut seen = 0;
-    while seen < EXTENSIONS_MAX {
-        if !is_extension(next) {
-            frame.protocol = next;
-            return transport(bytes, frame, offset, left);
-        }
-        let Some(header) = bytes.read::<8>(offset) else {
-            return unreadable(frame, Cause::TruncatedExtension);
+    while is_extension(walk.next) && seen < EXTENSIONS_MAX {
+        walk = walk.settle(bytes);
+        let Some(header) = bytes.read::<8>(walk.offset) else {
+            return unreadable(frame, &walk, Cause::TruncatedExtension);
         };
-        let length = match next {
+        let length = match walk.next {
             protocol::FRAGMENT => 8,
             protocol::AUTHENTICATION => (header[1] as usize + 2) * 4,
             _ => (header[1] as usize + 1) * 8,
         };
-        if length > left {
-            return unreadable(frame, Cause::TruncatedExtension);
+        if length > walk.left {
+            return unreadable(frame, &walk, Cause::TruncatedExtension);
         }
-        if next == protocol::FRAGMENT {
+        if walk.next == protocol::FRAGMENT {
             let word = u16::from_be_bytes([header[2], header[3]]);
             if word & 0xfff8 != 0 {
                 frame.fragment = Fragment::Later;
                 frame.protocol = header[0];
                 return;
             }
-            if word & 1 != 0 {
-                frame.fragment = Fragment::First;
-            }
+            walk.is_fragment |= word & 1 != 0;
         }
-        next = header[0];
-        offset += length;
-        left -= length;
+        walk.next = header[0];
+        walk.offset += length;
+        walk.left -= length;
         seen += 1;
     }
-    if is_extension(next) {
-        return unreadable(frame, Cause::TooManyExtensions);
+    if seen > 0 {
+        walk = walk.settle(bytes);
     }
-    frame.protocol = next;
-    transport(bytes, frame, offset, left);
+    if is_extension(walk.next) {
+        return unreadable(frame, &walk, Cause::TooManyExtensions);
+    }
+    walk.mark(frame);
+    frame.protocol = walk.next;
+    transport(bytes, frame, walk.offset, walk.left);
 }
 
 #[inline(always)]
@@ -338,7 +381,8 @@ const fn is_extension(next: u8) -> bool {
 }
 
 #[inline(always)]
-fn unreadable(frame: &mut Frame, cause: Cause) {
+fn unreadable(frame: &mut Frame, walk: &Walk, cause: Cause) {
+    walk.mark(frame);
     frame.protocol = 0;
     frame.transport = Some(cause);
 }

@@ -34,7 +34,14 @@ use edgeward_ebpf::{
     frame::{self, Cause, Frame, Parsed},
     verdict::{self, Verdict},
 };
-use program::{count::count, events, maps, packet::Packet, respond, scratch, source::PacketSource};
+use program::{
+    count::count,
+    events, maps,
+    packet::Packet,
+    respond,
+    scratch::{self, FrameCell},
+    source::PacketSource,
+};
 
 /// Judges one frame, multi-buffer packets included (Linux 5.18).
 #[xdp(frags)]
@@ -62,7 +69,7 @@ fn run(ctx: &XdpContext) -> u32 {
     }
     match frame::parse(&packet) {
         Parsed::Ip(frame) => match scratch::forget_paths(&frame) {
-            Some(frame) => judge(ctx, &Packet::new(ctx), control, policy, &frame),
+            Some((frame, cell)) => judge(ctx, &Packet::new(ctx), control, policy, &frame, cell),
             None => XDP_PASS,
         },
         Parsed::NotIp => {
@@ -80,8 +87,9 @@ fn judge(
     control: &Control,
     policy: PolicyWord,
     frame: &Frame,
+    cell: &'static FrameCell,
 ) -> u32 {
-    let mut source = PacketSource::new(packet, frame, control, policy);
+    let mut source = PacketSource::new(packet, frame, control, policy, cell);
     let judgement = verdict::judge(policy, &mut source);
     let outcome = judgement.outcome;
     let enforced = policy.mode() == mode::BLOCK;

@@ -247,7 +247,7 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
             1,
             0,
         ),
-        spec("SCRATCH", PERCPU_ARRAY, 4, 56, 1, 0),
+        spec("SCRATCH", PERCPU_ARRAY, 4, 72, 1, 0),
     ]
 }
 

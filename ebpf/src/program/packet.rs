@@ -3,6 +3,8 @@
 use aya_ebpf::programs::XdpContext;
 use edgeward_ebpf::frame::Bytes;
 
+use super::scratch;
+
 /// Bounds of the linear part of a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Packet {
@@ -43,6 +45,11 @@ impl Bytes for Packet {
         // SAFETY: `at` has checked that the bytes lie in the packet.
         self.at::<N>(offset)
             .map(|bytes| unsafe { bytes.read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn forget(&self, word: u64) -> u64 {
+        scratch::forget(word)
     }
 }
 

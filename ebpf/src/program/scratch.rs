@@ -18,11 +18,16 @@ pub(crate) struct FrameCell {
     transport: Word,
     /// Offsets and the cause for which the transport could not be read (0 for none).
     layout: Word,
+    /// `CLOCK_BOOTTIME` in ns once somebody asked, 0 before.
+    pub(crate) now_ns: Word,
+    /// The strongest live entry so far ([`edgeward_ebpf::lookup::Meta`]); 0 where there is none.
+    pub(crate) best: Word,
 }
 
-/// Puts `frame` down and takes it up again.
+/// Puts `frame` down and takes it up again. What is found out while judging stays in the cell for the
+/// same reason.
 #[inline(always)]
-pub(crate) fn forget_paths(frame: &Frame) -> Option<Frame> {
+pub(crate) fn forget_paths(frame: &Frame) -> Option<(Frame, &'static FrameCell)> {
     let cell = maps::SCRATCH.get(0)?;
     let (family, source, destination) = match (frame.source, frame.destination) {
         (Address::V4(source), Address::V4(destination)) => {
@@ -53,7 +58,21 @@ pub(crate) fn forget_paths(frame: &Frame) -> Option<Frame> {
     };
     cell.layout
         .store(frame.network_offset as u64 | (frame.transport_offset as u64) << 16 | cause << 32);
-    Some(read(cell))
+    cell.now_ns.store(0);
+    cell.best.store(0);
+    Some((read(cell), cell))
+}
+
+/// [`edgeward_ebpf::frame::Bytes::forget`] of the packet.
+#[inline(always)]
+pub(crate) fn forget(word: u64) -> u64 {
+    match maps::SCRATCH.get(0) {
+        Some(cell) => {
+            cell.layout.store(word);
+            cell.layout.load()
+        }
+        None => word,
+    }
 }
 
 #[inline(always)]

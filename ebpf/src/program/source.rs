@@ -18,6 +18,7 @@ use super::{
     count::count,
     maps::{self, BucketCell, ListedCell, RateCell},
     packet::Packet,
+    scratch::FrameCell,
     word::Word,
 };
 
@@ -29,9 +30,7 @@ pub(crate) struct PacketSource<'a> {
     present: u16,
     /// IPv4: the [`table4`] bits. IPv6: [`table4::NETS`] where the tries must be asked.
     touched: u64,
-    now_ns: u64,
-    /// The strongest live entry so far; its score is 0 where there is none.
-    best: Meta,
+    cell: &'static FrameCell,
 }
 
 impl<'a> PacketSource<'a> {
@@ -41,6 +40,7 @@ impl<'a> PacketSource<'a> {
         frame: &'a Frame,
         control: &'a Control,
         policy: PolicyWord,
+        cell: &'static FrameCell,
     ) -> Self {
         let present = policy.present();
         let touched = match frame.source {
@@ -60,19 +60,21 @@ impl<'a> PacketSource<'a> {
             control,
             present,
             touched,
-            now_ns: 0,
-            best: Meta(0),
+            cell,
         }
     }
 
     /// `CLOCK_BOOTTIME` in ns, read once: a clean packet never pays for it.
     #[inline(always)]
     pub(crate) fn now(&mut self) -> u64 {
-        if self.now_ns == 0 {
-            // SAFETY: the helper takes no arguments and only returns a number.
-            self.now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let known = self.cell.now_ns.load();
+        if known != 0 {
+            return known;
         }
-        self.now_ns
+        // SAFETY: the helper takes no arguments and only returns a number.
+        let now = unsafe { bpf_ktime_get_boot_ns() };
+        self.cell.now_ns.store(now);
+        now
     }
 
     /// Whether `expires` is still to come.
@@ -90,8 +92,8 @@ impl<'a> PacketSource<'a> {
             return false;
         }
         hits.add_one();
-        if self.best.score() < meta.score() {
-            self.best = meta;
+        if Meta::of(self.cell.best.load()).score() < meta.score() {
+            self.cell.best.store(meta.0);
         }
         meta.score() >= enough
     }
@@ -329,9 +331,10 @@ impl Source for PacketSource<'_> {
                 }
             }
         }
-        (self.best.score() != 0).then(|| Entry {
-            score: self.best.score(),
-            class: self.best.class(),
+        let best = Meta::of(self.cell.best.load());
+        (best.score() != 0).then(|| Entry {
+            score: best.score(),
+            class: best.class(),
         })
     }
 
