@@ -7,6 +7,7 @@
 mod attach;
 mod compare;
 mod counters;
+mod debug_log;
 mod events;
 mod exact;
 mod generation;
@@ -35,12 +36,14 @@ pub use self::{
     attach::Attachment,
     compare::Comparison,
     counters::{Counter, CounterKind},
+    debug_log::DebugLog,
     events::Event,
     generation::Change,
     sys::{boot_ns, watch_ring},
     tables::{Fill, Installed, Wanted},
 };
 use self::{
+    debug_log::DebugLog,
     pins::Pins,
     tables::{EPOCH, EVENTS_AN_EPOCH, RATE_WINDOW, Tables, VERSION},
 };
@@ -83,6 +86,7 @@ pub struct Datapath {
     counters: PerCpuArray<MapData, Count>,
     attached: Vec<Attachment>,
     pins: Pins,
+    debug_log: DebugLog,
 }
 
 impl Datapath {
@@ -101,12 +105,14 @@ impl Datapath {
             .take_map("COUNTERS")
             .context("the program has no map COUNTERS")?;
         let counters = PerCpuArray::try_from(counters)?;
+        let debug_log = DebugLog::take(&mut ebpf);
         Ok(Self {
             ebpf,
             tables,
             counters,
             attached: Vec::new(),
             pins,
+            debug_log,
         })
     }
 
@@ -157,8 +163,10 @@ impl Datapath {
         self.tables.set_constant(RATE_WINDOW, window);
     }
 
-    /// Refills the event budgets about once a second; to be called at least as often.
-    pub fn pace_events(&self) {
+    /// Refills the event budgets about once a second and writes out the program's debug lines; to be
+    /// called at least as often.
+    pub fn tick(&mut self) {
+        self.debug_log.flush();
         self.tables.set_constant(EPOCH, boot_ns() >> 30);
     }
 

@@ -19,7 +19,7 @@ const ENDED_AT_ONCE_MAX: usize = 4096;
 impl Keeper {
     /// Called several times a second.
     pub(crate) fn tick(&mut self) {
-        self.datapath.pace_events();
+        self.datapath.tick();
         if let Err(error) = self.end_decisions() {
             warn!("{error:#}");
         }
