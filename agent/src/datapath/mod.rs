@@ -36,7 +36,6 @@ pub use self::{
     attach::Attachment,
     compare::Comparison,
     counters::{Counter, CounterKind},
-    debug_log::DebugLog,
     events::Event,
     generation::Change,
     sys::{boot_ns, watch_ring},
