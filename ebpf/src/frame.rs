@@ -395,16 +395,18 @@ fn transport<B: Bytes>(bytes: &B, frame: &mut Frame, offset: usize, left: usize)
         protocol::UDP => UDP_BYTES,
         _ => return,
     };
+    // Ports count without the rest of the header: a first fragment may be as short as eight bytes, and
+    // would otherwise get around the rules of its port.
+    if left >= PORTS_BYTES
+        && let Some(ports) = bytes.read::<PORTS_BYTES>(offset)
+    {
+        frame.source_port = u16::from_be_bytes([ports[0], ports[1]]);
+        frame.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
+    }
     if left < needed || bytes.read::<1>(offset + needed - 1).is_none() {
         frame.transport = Some(Cause::TruncatedTransport);
         return;
     }
-    let Some(ports) = bytes.read::<4>(offset) else {
-        frame.transport = Some(Cause::TruncatedTransport);
-        return;
-    };
-    frame.source_port = u16::from_be_bytes([ports[0], ports[1]]);
-    frame.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
     frame.transport_offset = offset as u16;
 }
 
@@ -428,6 +430,7 @@ const IPV6_SOURCE: usize = 8;
 const IPV6_DESTINATION: usize = 24;
 /// A payload length of zero is a jumbogram (RFC 2675): the frame's end is the only limit.
 const JUMBO_BYTES: usize = 0xffff_ffff;
+const PORTS_BYTES: usize = 4;
 const TCP_BYTES: usize = 20;
 const TCP_FLAGS: usize = 13;
 const TCP_SYN: u8 = 0x02;

@@ -270,6 +270,10 @@ impl Sample {
             }
         } else if self.transport_end.is_some_and(|end| length < end) {
             frame.transport = Some(Cause::TruncatedTransport);
+            if length >= usize::from(frame.transport_offset) + 4 {
+                frame.transport_offset = 0;
+                return Parsed::Ip(frame);
+            }
         } else {
             return Parsed::Ip(frame);
         }
@@ -369,10 +373,8 @@ fn padding_behind_the_ip_length_is_no_header() {
             };
             let cause = (length < enough).then_some(Cause::TruncatedTransport);
             assert_eq!(frame.transport, cause, "{kind:#x} with length {length}");
-            assert_eq!(
-                frame.destination_port,
-                if length < enough { 0 } else { 443 }
-            );
+            let has_ports = length + 16 >= enough;
+            assert_eq!(frame.destination_port, if has_ports { 443 } else { 0 });
         }
     }
     // An extension header that is longer than the packet says it is.
@@ -385,6 +387,27 @@ fn padding_behind_the_ip_length_is_no_header() {
         panic!("the source is readable")
     };
     assert_eq!((frame.transport, frame.destination_port), (None, 443));
+}
+
+/// A first fragment of eight bytes: the ports are there, the rest of the TCP header comes later.
+#[test]
+fn the_smallest_first_fragment_has_ports() {
+    let mut bytes = ethernet(&[], 0x0800);
+    bytes.extend(ipv4(
+        0,
+        0x2000,
+        protocol::TCP,
+        &transport_bytes(protocol::TCP)[..8],
+    ));
+    let Parsed::Ip(frame) = parse(&&bytes[..]) else {
+        panic!("the source is readable")
+    };
+    assert_eq!((frame.source_port, frame.destination_port), (50_123, 443));
+    assert_eq!(frame.transport, Some(Cause::TruncatedTransport));
+    assert!(
+        !opens_connection(&&bytes[..], &frame),
+        "its flags cannot be read"
+    );
 }
 
 #[test]
