@@ -31,7 +31,7 @@ use aya_ebpf::{
 };
 use edgeward_ebpf::{
     abi::{Control, PolicyWord, counter, mode},
-    frame::{self, Cause, Frame, Parsed},
+    frame::{self, Frame, Parsed},
     verdict::{self, Verdict},
 };
 use program::{
@@ -76,7 +76,10 @@ fn run(ctx: &XdpContext) -> u32 {
             count(counter::NOT_IP, packet.len());
             XDP_PASS
         }
-        Parsed::Unreadable(cause) => unreadable(policy, cause, packet.len()),
+        Parsed::Unreadable(cause) => {
+            count(counter::CAUSE + cause as u32, packet.len());
+            unreadable(policy)
+        }
     }
 }
 
@@ -94,23 +97,23 @@ fn judge(
     let outcome = judgement.outcome;
     let enforced = policy.mode() == mode::BLOCK;
     let index = outcome as u32 + if enforced { 0 } else { counter::LOGGED };
+    if let Some(cause) = frame.transport {
+        count(counter::CAUSE + cause as u32, packet.len());
+    }
     match outcome.verdict() {
         Verdict::Pass | Verdict::Defer => {
             count(outcome as u32, packet.len());
-            match frame.transport {
-                None => XDP_PASS,
-                // An exempt source or a proxy is never dropped, whatever it sends.
-                Some(cause) if outcome as u32 != 0 => {
-                    count(counter::CAUSE + cause as u32, packet.len());
-                    XDP_PASS
-                }
-                Some(cause) => unreadable(policy, cause, packet.len()),
+            // An exempt source or a proxy is never dropped, whatever it sends.
+            if outcome as u32 == 0 && frame.transport.is_some() {
+                unreadable(policy)
+            } else {
+                XDP_PASS
             }
         }
         Verdict::Limit => {
             count(index, packet.len());
             events::send(ctx, packet, control, frame, judgement, &mut source);
-            XDP_PASS
+            if frame.transport.is_some() { unreadable(policy) } else { XDP_PASS }
         }
         Verdict::Deny => {
             count(index, packet.len());
@@ -125,8 +128,7 @@ fn judge(
 }
 
 #[inline(always)]
-fn unreadable(policy: PolicyWord, cause: Cause, bytes: u64) -> u32 {
-    count(counter::CAUSE + cause as u32, bytes);
+fn unreadable(policy: PolicyWord) -> u32 {
     if policy.drop_unreadable() && policy.mode() == mode::BLOCK {
         XDP_DROP
     } else {
