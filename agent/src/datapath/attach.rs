@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     load,
     netlink::{self, Interface, XdpMode},
-    pins::Pins,
+    pins::{Pins, release},
     sys,
 };
 use crate::config::Interfaces;
@@ -99,8 +99,7 @@ fn adopt(ebpf: &mut Ebpf, pins: &Pins, chosen: &[&Interface]) -> anyhow::Result<
         let index = link_interface(&path)?;
         if !chosen.iter().any(|interface| interface.index == index) {
             info!(link = %path.display(), "letting go of an interface");
-            std::fs::remove_file(&path)
-                .with_context(|| format!("cannot unpin {}", path.display()))?;
+            release(&path)?;
             continue;
         }
         let pinned = PinnedLink::from_pin(&path)

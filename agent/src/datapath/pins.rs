@@ -5,11 +5,13 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, anyhow, bail};
 use edgeward_ebpf::abi::ABI_VERSION;
+use tracing::warn;
 
 use super::sys;
 
@@ -90,8 +92,7 @@ impl Pins {
     pub(super) fn remove_everything(&self) -> anyhow::Result<()> {
         for directory in self.versions()? {
             for link in links_in(&directory)? {
-                fs::remove_file(&link)
-                    .with_context(|| format!("cannot unpin {}", link.display()))?;
+                release(&link)?;
             }
         }
         for directory in self.versions()? {
@@ -118,6 +119,17 @@ impl Pins {
         found.sort();
         Ok(found)
     }
+}
+
+/// Lets go of a link's interface: what it ran is gone from there when this returns.
+pub(super) fn release(link: &Path) -> anyhow::Result<()> {
+    // One whose interface is gone has nothing to detach; the pin goes in any case.
+    if let Ok(open) = sys::open_pin(link)
+        && let Err(error) = sys::detach_link(open.as_fd())
+    {
+        warn!(link = %link.display(), %error, "the link could not be detached at once");
+    }
+    fs::remove_file(link).with_context(|| format!("cannot unpin {}", link.display()))
 }
 
 fn links_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -224,6 +224,14 @@ pub(super) fn xdp_link_info(link: BorrowedFd<'_>) -> io::Result<XdpLinkInfo> {
     })
 }
 
+/// Takes a link's program off its interface at once. Without it the kernel does so some time after the last
+/// pin and descriptor are gone, and whoever was told "detached" would still find the program there.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    // The only field of the command.
+    let fd = u32::try_from(link.as_raw_fd()).unwrap_or(u32::MAX);
+    bpf(BPF_LINK_DETACH, &fd).map(drop)
+}
+
 /// Makes an array of `elements` values of `value_bytes` each.
 pub(super) fn create_array(value_bytes: usize, elements: u32, flags: u32) -> io::Result<OwnedFd> {
     let attributes = Create {
@@ -457,6 +465,7 @@ const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_DETACH: libc::c_long = 34;
 /// Elements of one batch: the kernel holds a buffer for a single one, but no signal interrupts it.
 const BATCH_MAX: usize = 4096;
 /// The kernel's own, not in libc.

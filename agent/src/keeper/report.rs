@@ -98,7 +98,11 @@ impl Keeper {
     }
 
     fn interfaces(&self) -> Vec<Interface> {
-        let attached = self.datapath.attached().iter().map(|attachment| Interface {
+        // The last attach may have been before an interface went.
+        let is_there = |name: &str| !self.missing_interfaces.iter().any(|(gone, _)| gone == name);
+        let attached = self.datapath.attached().iter();
+        let attached = attached.filter(|attachment| is_there(&attachment.name));
+        let attached = attached.map(|attachment| Interface {
             name: attachment.name.clone(),
             attached: match attachment.mode {
                 XdpMode::Native => "native",
