@@ -128,18 +128,12 @@ impl Agent {
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text:?}"))
     }
 
-    /// Sends one request over the control socket, past the CLI, and returns the first reply line.
+    /// Sends one request over the control socket, past the CLI, and returns the first reply line; see [`ask`].
     ///
     /// # Errors
     /// When the agent cannot be reached or does not answer in time.
     pub fn request(&self, request: &Value) -> Result<Value> {
-        let mut stream = UnixStream::connect(&self.paths.socket)
-            .with_context(|| format!("cannot reach {}", self.paths.socket.display()))?;
-        stream.set_read_timeout(Some(READY_MAX))?;
-        stream.write_all(format!("{request}\n").as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        serde_json::from_str(&line).with_context(|| format!("no JSON: {line:?}"))
+        ask(&self.paths.socket, request)
     }
 
     /// Kills it with SIGKILL. Does nothing when it is not running.
@@ -257,7 +251,11 @@ impl Agent {
         let deadline = Instant::now() + READY_MAX;
         loop {
             if !self.is_running() {
-                bail!("the agent ended before it was ready:\n{}", self.log());
+                let code = self.stop_code();
+                bail!(
+                    "the agent ended before it was ready, {code}:\n{}",
+                    self.log()
+                );
             }
             // A connect first: it costs nothing beside the start of a process.
             let answered =
@@ -275,11 +273,37 @@ impl Agent {
         }
     }
 
+    /// How it ended, in words.
+    fn stop_code(&mut self) -> String {
+        let ended = self
+            .process
+            .as_mut()
+            .map(|process| process.wait(Duration::ZERO));
+        match ended {
+            Some(Ok(code)) => format!("with code {code}"),
+            _ => "nobody knows how".to_owned(),
+        }
+    }
+
     fn collect_log(&mut self) {
         if let Some(process) = self.process.take() {
             self.earlier_log.push_str(&process.stderr());
         }
     }
+}
+
+/// Sends one request to a control socket and returns the first reply line, for threads that do not own the agent.
+///
+/// # Errors
+/// When nobody answers there, or not in time, or the connection ends before the whole line.
+pub fn ask(socket: &Path, request: &Value) -> Result<Value> {
+    let mut stream = UnixStream::connect(socket)
+        .with_context(|| format!("cannot reach {}", socket.display()))?;
+    stream.set_read_timeout(Some(READY_MAX))?;
+    stream.write_all(format!("{request}\n").as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    serde_json::from_str(&line).with_context(|| format!("no JSON: {line:?}"))
 }
 
 /// The agent's binary: `EDGEWARD_BIN`, or the newer of the release and the debug build.

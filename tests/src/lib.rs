@@ -19,6 +19,7 @@ mod host;
 mod http;
 mod identity;
 mod network;
+mod pinned;
 mod prober;
 mod process;
 mod runner;
@@ -27,19 +28,22 @@ mod site;
 mod sys;
 mod tally;
 mod topology;
+mod watch;
 mod wire;
 
-pub use agent::{Agent, binary};
+pub use agent::{Agent, ask, binary};
 pub use agent_config::AgentConfig;
 pub use host::Host;
 pub use http::{Request, Response};
 pub use network::Lab;
+pub use pinned::PinnedMap;
 pub use prober::{ATTEMPT_MAX, Probe, Prober};
 pub use process::{Cmd, Output, Process};
 pub use runner::{TestFn, preconditions, run_tests};
 pub use site::Site;
 pub use tally::{Mark, Tally, Window};
 pub use topology::{EDGE, EDGE_MAC, PLANS, Plan, ROUTER_MAC, ROUTER_V4, ROUTER_V6, WIRE};
+pub use watch::Watch;
 pub use wire::{EdgeTap, Outcome, Wire};
 
 /// Results of the lab: an error says what was tried where, and ends the test.

@@ -1,4 +1,5 @@
-//! The bpf(2) system call, as far as the lab needs it: load two instructions, pin, attach, test run.
+//! The bpf(2) system call, as far as the lab needs it: load two instructions, pin, attach, test run,
+//! read and change an element of a map.
 //!
 //! Not through aya: what the tests check should not depend on the library that the agent stands on.
 
@@ -40,6 +41,16 @@ struct PathAttr {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
+}
+
+/// An element's key and, where the command takes or gives one, its value or the key after it.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 #[repr(C)]
@@ -210,6 +221,67 @@ pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     bpf(OBJ_GET, &mut attr).map(owned)
 }
 
+/// The key and value sizes of a map, in bytes.
+pub(crate) fn map_sizes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
+    // The first fields of `bpf_map_info`: type, id, key size, value size.
+    let mut info = [0_u32; 4];
+    let mut attr = InfoAttr {
+        bpf_fd: number(map),
+        info_len: length(mem::size_of_val(&info))?,
+        info: address(info.as_mut_ptr()),
+    };
+    bpf(OBJ_GET_INFO, &mut attr)?;
+    let [_, _, key, value] = info;
+    let bytes = |size: u32| usize::try_from(size).map_err(io::Error::other);
+    Ok((bytes(key)?, bytes(value)?))
+}
+
+/// Writes one element; the slices have the map's sizes.
+pub(crate) fn map_set(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    element(MAP_UPDATE, map, key, address(value.as_ptr()))
+}
+
+/// Deletes one element; the key has the map's size.
+pub(crate) fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    element(MAP_DELETE, map, key, 0)
+}
+
+/// Reads one element into `value`, which has the map's size.
+pub(crate) fn map_get(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    element(MAP_LOOKUP, map, key, address(value.as_mut_ptr()))
+}
+
+/// The key after `key`, or the first one; `None` at the end.
+pub(crate) fn map_next(
+    map: BorrowedFd<'_>,
+    key: Option<&[u8]>,
+    next: &mut [u8],
+) -> io::Result<bool> {
+    let mut attr = ElementAttr {
+        map_fd: number(map),
+        padding: 0,
+        key: key.map_or(0, |key| address(key.as_ptr())),
+        value: address(next.as_mut_ptr()),
+        flags: 0,
+    };
+    match bpf(MAP_NEXT_KEY, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn element(command: libc::c_long, map: BorrowedFd<'_>, key: &[u8], value: u64) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: number(map),
+        padding: 0,
+        key: address(key.as_ptr()),
+        value,
+        flags: 0,
+    };
+    bpf(command, &mut attr).map(drop)
+}
+
 /// Attaches an XDP program by bpf_link to an interface of the calling thread's network namespace.
 pub(crate) fn link_xdp(
     program: BorrowedFd<'_>,
@@ -301,6 +373,10 @@ pub(crate) fn test_run_live(
 }
 
 // Commands, types and flags from linux/bpf.h and linux/if_link.h.
+const MAP_LOOKUP: libc::c_long = 1;
+const MAP_UPDATE: libc::c_long = 2;
+const MAP_DELETE: libc::c_long = 3;
+const MAP_NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
