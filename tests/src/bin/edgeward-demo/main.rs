@@ -10,7 +10,8 @@ mod page;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use lab::{Agent, AgentConfig, Lab, Output, Result, Site};
@@ -126,14 +127,13 @@ impl<'a> Stage<'a> {
         self.page.say("\nThe lines to look at are \"would refuse\": so many packets, for these reasons. And whose?");
         self.page.say("Each new source is an event. Told in words:");
         self.page.command("edgeward events --json");
-        let events = self.agent.cli_ok(&["events", "--json"])?;
-        let told = would_be_refused(&events);
+        let known: Vec<_> = self.known_bad().collect();
+        let told = self.told(&known)?;
         for (source, why) in &told {
             self.page
                 .say(&format!("| {source}: would have been refused, {why}"));
         }
         self.page.say("");
-        let known: Vec<_> = self.known_bad().collect();
         let right =
             told.len() == known.len() && known.iter().all(|source| told.contains_key(source));
         self.page
@@ -254,6 +254,19 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Who would have been refused, and why, as the agent's events tell it. Waits for those in `known`: events
+    /// reach the agent a moment after the packets.
+    fn told(&self, known: &[String]) -> Result<BTreeMap<String, String>> {
+        let deadline = Instant::now() + EVENTS_MAX;
+        loop {
+            let told = would_be_refused(&self.agent.cli_ok(&["events", "--json"])?);
+            if known.iter().all(|source| told.contains_key(source)) || Instant::now() >= deadline {
+                return Ok(told);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The attackers that the configuration knows, as events name them.
     fn known_bad(&self) -> impl Iterator<Item = String> {
         self.cast
@@ -307,6 +320,9 @@ fn catch_signals() {
         }
     }
 }
+
+/// Longest until an event has reached the agent: only a failure takes it.
+const EVENTS_MAX: Duration = Duration::from_secs(5);
 
 const PICTURE: &str = "\
 Six hosts were just made inside this machine, with a network of their own between them:
