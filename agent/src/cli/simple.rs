@@ -28,7 +28,7 @@ pub(super) fn detach(context: &mut Context<'_>) -> Outcome {
             let directory = bpffs_dir(context)?;
             datapath::detach_pinned(&directory)
                 .map_err(|error| Trouble::Failed(format!("{error:#}")))?;
-            json!({ "detached": true, "agent": "was not running" })
+            json!({ "agent": "was not running" })
         }
         other => other?,
     };

@@ -86,6 +86,10 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "events.ring_bytes",
             old.events.ring_bytes != new.events.ring_bytes,
         ),
+        (
+            "events.kept_max",
+            old.events.kept_max != new.events.kept_max,
+        ),
     ];
     differing
         .iter()

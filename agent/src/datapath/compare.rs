@@ -44,6 +44,13 @@ impl Tables {
                 wanted.ports
             ));
         }
+        let limits = self.installed_limits()?;
+        if limits != wanted.limits {
+            found.differences.push(format!(
+                "rate limits are {limits:?} and should be {:?}",
+                wanted.limits
+            ));
+        }
         let missing = flags_of(wanted) & !self.policy().present();
         if missing != 0 {
             found.differences.push(format!(

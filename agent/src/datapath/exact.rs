@@ -145,8 +145,13 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
             used: 0,
             _family: PhantomData,
         };
-        adopted.used = adopted.entries().count();
+        adopted.recount();
         Some(adopted)
+    }
+
+    /// Counts the entries anew.
+    pub(super) fn recount(&mut self) {
+        self.used = self.entries().count();
     }
 
     /// Entries in the buckets.

@@ -75,18 +75,20 @@ impl<F: Family> Generation<F> {
                 exact
             }
         };
-        let kept = stash.entries().context("cannot read the stash")?;
-        let stash = kept
-            .into_iter()
-            .filter_map(|(key, value)| Some((F::from_stash(key)?, Meta::of(value.meta))))
-            .collect();
         Ok(Self {
             slot,
             seed,
             exact,
-            stash,
+            stash: read_stash::<F>(stash)?,
             stash_max,
         })
+    }
+
+    /// Takes what the kernel holds for true, whoever wrote it.
+    pub(super) fn reread(&mut self, stash: &Table<StashKey, Listed>) -> anyhow::Result<()> {
+        self.exact.recount();
+        self.stash = read_stash::<F>(stash)?;
+        Ok(())
     }
 
     /// Entries in force.
@@ -394,6 +396,16 @@ impl<F: Family> Generation<F> {
         all.sort_unstable_by_key(|(key, _)| *key);
         self.rebuild(outer, stash, &all).map(|_| ())
     }
+}
+
+fn read_stash<F: Family>(
+    stash: &Table<StashKey, Listed>,
+) -> anyhow::Result<BTreeMap<F::Key, Meta>> {
+    let kept = stash.entries().context("cannot read the stash")?;
+    Ok(kept
+        .into_iter()
+        .filter_map(|(key, value)| Some((F::from_stash(key)?, Meta::of(value.meta))))
+        .collect())
 }
 
 fn adopt<F: Family>(

@@ -229,6 +229,15 @@ impl Datapath {
         self.tables.installed_ports()
     }
 
+    /// Takes what the maps hold for true, whoever wrote it; to be called before [`Datapath::apply`] or
+    /// [`Datapath::verify`] when somebody else may have.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn reread(&mut self) -> anyhow::Result<()> {
+        self.tables.reread()
+    }
+
     /// Compares what the kernel holds with `wanted`.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use std::{
     fs::{self, File, TryLockError},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, bail};
@@ -159,16 +161,23 @@ fn remove_all(directory: &Path) -> anyhow::Result<()> {
 /// The kernel drops the lock with the process, whatever ends it.
 fn lock(root: &Path) -> anyhow::Result<File> {
     let file = File::open(root)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(anyhow!(
-            "another edgeward agent is running on {}",
-            root.display()
-        )),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", root.display()))
+    for attempt in 0..=LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A killed agent holds it until the kernel has cleaned up behind it.
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", root.display()));
+            }
         }
     }
+    Err(anyhow!(
+        "another edgeward agent is running on {}",
+        root.display()
+    ))
 }
 
 const LINK: &str = "link_";
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);

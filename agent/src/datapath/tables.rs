@@ -151,6 +151,26 @@ impl Tables {
         Ok(tables)
     }
 
+    /// Takes what the kernel holds for true, whoever wrote it: what is kept beside the maps saves look-ups
+    /// and must not hide a change that was made behind the agent's back.
+    pub(super) fn reread(&mut self) -> anyhow::Result<()> {
+        self.exact4.reread(&self.stash)?;
+        self.exact6.reread(&self.stash)?;
+        self.list.reread()?;
+        self.zones.reread()?;
+        self.recount();
+        self.read_ports()
+    }
+
+    /// Rate limits as the kernel holds them.
+    pub(super) fn installed_limits(&self) -> anyhow::Result<[Limits; profile::COUNT as usize]> {
+        let mut found = [Limits::default(); profile::COUNT as usize];
+        for (index, limit) in (0..).zip(&mut found) {
+            *limit = self.limits.get(&index)?.unwrap_or_default();
+        }
+        Ok(found)
+    }
+
     /// The policy word in force.
     pub(super) fn policy(&self) -> PolicyWord {
         PolicyWord(word(&self.control, 0))
@@ -419,9 +439,7 @@ impl Tables {
 
     fn read_ports(&mut self) -> anyhow::Result<()> {
         self.ports_live = self.installed_ports()?;
-        for (index, limit) in (0..).zip(&mut self.limits_live) {
-            *limit = self.limits.get(&index)?.unwrap_or_default();
-        }
+        self.limits_live = self.installed_limits()?;
         Ok(())
     }
 

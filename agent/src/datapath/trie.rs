@@ -35,12 +35,18 @@ impl<V: Value> Tries<V> {
             live: BTreeMap::new(),
             capacity,
         };
-        tries.live = tries
+        tries.reread()?;
+        Ok(tries)
+    }
+
+    /// Takes what the kernel holds for true, whoever wrote it.
+    pub(super) fn reread(&mut self) -> anyhow::Result<()> {
+        self.live = self
             .installed()?
             .into_iter()
             .map(|(net, value)| (net, value.said()))
             .collect();
-        Ok(tries)
+        Ok(())
     }
 
     /// What the kernel holds now.

@@ -448,8 +448,11 @@ impl Keeper {
         let restart = diff::needs_restart(&self.config, &new);
         let old = std::mem::replace(&mut self.config, new);
         self.keep_fixed(&old);
+        // Also puts right what somebody else did to the maps.
         let done = self
-            .reconcile()
+            .datapath
+            .reread()
+            .and_then(|()| self.reconcile())
             .and_then(|change| self.attach().map(|()| change));
         let change = match done {
             Ok(change) => change,
@@ -491,6 +494,7 @@ impl Keeper {
         self.config.bpffs_dir.clone_from(&old.bpffs_dir);
         self.config.capacity = old.capacity;
         self.config.events.ring_bytes = old.events.ring_bytes;
+        self.config.events.kept_max = old.events.kept_max;
     }
 
     fn detach(&mut self, actor: &str) -> Answer {
@@ -498,7 +502,7 @@ impl Keeper {
         self.datapath.detach().map_err(internal)?;
         warn!("detached by {actor}: nothing is judged on this host any more");
         self.done = true;
-        data(json!({ "detached": true }))
+        data(json!({ "agent": "stops" }))
     }
 }
 

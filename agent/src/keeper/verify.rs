@@ -16,6 +16,7 @@ impl Keeper {
             &mut self.classes,
             now,
         );
+        self.datapath.reread()?;
         let mut found = self.datapath.verify(&wanted)?;
         let policy = wanted::policy(&self.config, self.mode.mode);
         let live = self.datapath.policy().with_present(0);
