@@ -1,0 +1,209 @@
+//! What is measured: each in a lab of its own, so that all of them stand ready at the same time and every round can
+//! visit each.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use lab::xdp::{Foreign, Hook, attached_program};
+use lab::{Agent, AgentConfig, EDGE, Lab, Result};
+
+use crate::programs;
+use crate::traffic::{Family, Population};
+
+/// A program that reads nothing, or reads and decides nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Floor {
+    /// `return XDP_DROP`.
+    Bare,
+    /// Reads the headers, then `XDP_DROP`.
+    ParseDrop,
+    /// Reads the headers, then `XDP_PASS`.
+    ParsePass,
+}
+
+/// A filter of somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// nftables, hash set, chain at netdev ingress.
+    Nft,
+    /// ipset `hash:ip`, matched in iptables' raw table.
+    Ipset,
+    /// xdp-filter, which holds 10,000 addresses of a family.
+    XdpFilter,
+}
+
+/// A lab whose login host has floor programs attached and taken off again.
+pub(crate) struct FloorLab {
+    pub(crate) lab: Lab,
+    bare: OwnedFd,
+    parse_drop: OwnedFd,
+    parse_pass: OwnedFd,
+}
+
+/// A lab with the agent and `entries` listed addresses of each family.
+pub(crate) struct AgentLab {
+    // The agent first: it is killed before its lab goes.
+    pub(crate) agent: Agent,
+    pub(crate) lab: Lab,
+    pub(crate) entries: usize,
+    pub(crate) program: OwnedFd,
+}
+
+/// A lab with a peer and `entries` listed addresses of each family.
+pub(crate) struct PeerLab {
+    pub(crate) lab: Lab,
+    pub(crate) peer: Peer,
+    pub(crate) entries: usize,
+    /// How long it took to load the IPv4 set, in seconds.
+    pub(crate) load: f64,
+}
+
+impl Peer {
+    /// Its name in tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nftables hash set, netdev ingress",
+            Self::Ipset => "ipset hash:ip, iptables raw",
+            Self::XdpFilter => "xdp-filter",
+        }
+    }
+}
+
+impl FloorLab {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            lab: Lab::new("bench-floor")?,
+            bare: programs::bare(programs::DROP)?,
+            parse_drop: programs::parse(programs::DROP)?,
+            parse_pass: programs::parse(programs::PASS)?,
+        })
+    }
+
+    /// Attaches a floor; it goes when the result is dropped.
+    pub(crate) fn attach(&self, floor: Floor) -> Result<Foreign> {
+        let program = self.program(floor);
+        Foreign::attach_program(&self.lab, &self.lab.login, EDGE, program, Hook::Link)
+    }
+
+    pub(crate) const fn program(&self, floor: Floor) -> &OwnedFd {
+        match floor {
+            Floor::Bare => &self.bare,
+            Floor::ParseDrop => &self.parse_drop,
+            Floor::ParsePass => &self.parse_pass,
+        }
+    }
+}
+
+impl AgentLab {
+    /// Starts an agent in mode block with a list file of each family.
+    pub(crate) fn new(population: &Population, entries: usize) -> Result<Self> {
+        let lab = Lab::new("bench-agent")?;
+        let mut config = AgentConfig::new("block")
+            .set("capacity.hosts_v4", 1_100_000)
+            .set("capacity.hosts_v6", 1_100_000);
+        if entries > 0 {
+            lab.write("v4.txt", &population.file(Family::V4, entries))?;
+            lab.write("v6.txt", &population.file(Family::V6, entries))?;
+            config = config.list_files("bench", 100, &["v4.txt", "v6.txt"]);
+        }
+        let agent = Agent::start(&lab, &config)?;
+        let program = attached_program(&lab.login, EDGE)?;
+        Ok(Self { agent, lab, entries, program })
+    }
+}
+
+impl PeerLab {
+    /// Loads the sets. An error says what this machine lacks.
+    pub(crate) fn new(population: &Population, peer: Peer, entries: usize) -> Result<Self> {
+        let lab = Lab::new("bench-peer")?;
+        // The router's end takes redirected frames only after GRO was switched on here while both were up.
+        for switch in ["off", "on"] {
+            lab.login.run(&["ethtool", "-K", EDGE, "gro", switch])?.success()?;
+        }
+        let load = match peer {
+            Peer::Nft => nft(&lab, population, entries)?,
+            Peer::Ipset => ipset(&lab, population, entries)?,
+            Peer::XdpFilter => crate::xdp_filter::start(&lab, population, entries)?,
+        };
+        Ok(Self { lab, peer, entries, load })
+    }
+
+    /// TCP segments that came through its rules so far. Its own counters would do, but `nft` reads the whole set
+    /// before it shows one.
+    pub(crate) fn passed(&self) -> Result<u64> {
+        let text = self
+            .lab
+            .login
+            .in_ns(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (lines.next(), lines.next());
+        let (Some(names), Some(values)) = (names, values) else { bail!("no TCP counters") };
+        let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+        let (_, value) = pairs.find(|(name, _)| *name == "InSegs").context("no InSegs")?;
+        Ok(value.parse()?)
+    }
+}
+
+/// Runs a command that may take long; how long it took, in seconds.
+fn timed(lab: &Lab, argv: &[&str]) -> Result<f64> {
+    let begin = Instant::now();
+    lab.login
+        .command(argv)
+        .run_for(LOAD_MAX)?
+        .success()
+        .with_context(|| argv.join(" "))?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+fn text_of(path: &std::path::Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))
+}
+
+/// One `nft -f` with chain, rules and each set; the IPv4 set's is timed.
+fn nft(lab: &Lab, population: &Population, entries: usize) -> Result<f64> {
+    let base = format!(
+        "table netdev bench {{\n set v4 {{ type ipv4_addr; size {entries}; }}\n \
+         set v6 {{ type ipv6_addr; size {entries}; }}\n counter refused {{}}\n \
+         chain in {{ type filter hook ingress device \"{EDGE}\" priority 0; policy accept;\n  \
+         ip saddr @v4 counter name refused drop\n  ip6 saddr @v6 counter name refused drop\n }}\n}}\n"
+    );
+    timed(lab, &["nft", "-f", text_of(&lab.write("base.nft", &base)?)?])?;
+    let mut seconds = Vec::new();
+    for (family, set) in [(Family::V4, "v4"), (Family::V6, "v6")] {
+        let list = population.file(family, entries).trim_end().replace('\n', ",\n");
+        let text = format!("add element netdev bench {set} {{\n{list}\n}}\n");
+        let path = lab.write(&format!("{set}.nft"), &text)?;
+        seconds.push(timed(lab, &["nft", "-f", text_of(&path)?])?);
+    }
+    seconds.first().copied().context("no set")
+}
+
+/// `ipset restore` and a rule in the raw table of each family; the IPv4 restore is timed.
+fn ipset(lab: &Lab, population: &Population, entries: usize) -> Result<f64> {
+    let mut seconds = Vec::new();
+    for (family, set, inet, iptables) in
+        [(Family::V4, "v4", "inet", "iptables"), (Family::V6, "v6", "inet6", "ip6tables")]
+    {
+        let mut text = format!(
+            "create {set} hash:ip family {inet} hashsize {} maxelem {}\n",
+            entries.next_power_of_two() / 2,
+            entries.max(65_536)
+        );
+        for address in population.listed(family, entries) {
+            text.push_str(&format!("add {set} {address}\n"));
+        }
+        let path = lab.write(&format!("{set}.ipset"), &text)?;
+        seconds.push(timed(lab, &["ipset", "restore", "-file", text_of(&path)?])?);
+        let rule = [
+            iptables, "-t", "raw", "-A", "PREROUTING", "-m", "set", "--match-set", set, "src", "-j",
+            "DROP",
+        ];
+        timed(lab, &rule)?;
+    }
+    ensure!(seconds.len() == 2, "two families");
+    seconds.first().copied().context("no set")
+}
+
+/// Longest a peer may take to load.
+const LOAD_MAX: Duration = Duration::from_secs(120);

@@ -1,0 +1,111 @@
+//! The command line: what is measured, how long, and whether the documentation is written.
+
+use anyhow::bail;
+use lab::Result;
+
+use crate::sys;
+
+/// Settings of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// A smoke run: small lists, few rounds.
+    pub(crate) quick: bool,
+    /// Regenerate `docs/performance.md` and its plot.
+    pub(crate) write: bool,
+    /// Parts to run.
+    pub(crate) parts: Vec<Part>,
+    /// Entries of each family, ascending, 0 first.
+    pub(crate) sizes: Vec<usize>,
+    /// Times every case is visited.
+    pub(crate) rounds: usize,
+    /// Length of a visit in seconds.
+    pub(crate) seconds: f64,
+    /// `block` commands that are timed.
+    pub(crate) blocks: usize,
+    /// Sources of a verdict figure that are run over and over.
+    pub(crate) keys: usize,
+    /// The CPU of generator and test runs.
+    pub(crate) cpu: usize,
+}
+
+/// A part of the bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Throughput,
+    Verdict,
+    Load,
+    Block,
+}
+
+impl Part {
+    const ALL: [(&'static str, Self); 4] = [
+        ("throughput", Self::Throughput),
+        ("verdict", Self::Verdict),
+        ("load", Self::Load),
+        ("block", Self::Block),
+    ];
+}
+
+impl Settings {
+    /// Reads the command line; `None` when only help was asked for.
+    pub(crate) fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let mut settings = Self {
+            quick: false,
+            write: false,
+            parts: Vec::new(),
+            sizes: vec![0, 10_000, 100_000, 1_000_000],
+            rounds: 7,
+            seconds: 0.2,
+            blocks: 400,
+            keys: 8,
+            cpu: sys::last_cpu()?,
+        };
+        for argument in arguments {
+            match argument.as_str() {
+                "--help" | "-h" => {
+                    print!("{HELP}");
+                    return Ok(None);
+                }
+                "--quick" => {
+                    settings.quick = true;
+                    settings.sizes = vec![0, 10_000];
+                    (settings.rounds, settings.seconds) = (3, 0.03);
+                    (settings.blocks, settings.keys) = (50, 2);
+                }
+                "--write" => settings.write = true,
+                word => match Part::ALL.iter().find(|(name, _)| *name == word) {
+                    Some((_, part)) => settings.parts.push(*part),
+                    None => bail!("unknown argument {word:?}\n{HELP}"),
+                },
+            }
+        }
+        if settings.parts.is_empty() {
+            settings.parts = Part::ALL.map(|(_, part)| part).to_vec();
+        } else if settings.write {
+            bail!("--write needs all parts: the documents hold the figures of one whole run");
+        }
+        if settings.write && settings.quick {
+            bail!("--write needs a whole run: --quick measures small lists only");
+        }
+        Ok(Some(settings))
+    }
+
+    /// The largest list.
+    pub(crate) fn largest(&self) -> usize {
+        self.sizes.last().copied().unwrap_or(0)
+    }
+
+    /// Whether a part is to be run.
+    pub(crate) fn runs(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+}
+
+const HELP: &str = "\
+Measures Edgeward and its peers side by side in one run. Needs root.
+
+Usage: cargo xtask bench -- [--quick] [--write] [throughput] [verdict] [load] [block]
+
+  --quick   smoke run with small lists, under a minute; its figures say little
+  --write   regenerate docs/performance.md and docs/performance.svg from this run
+";
