@@ -502,7 +502,7 @@ impl Keeper {
         self.datapath.detach().map_err(internal)?;
         warn!("detached by {actor}: nothing is judged on this host any more");
         self.done = true;
-        data(json!({ "agent": "stops" }))
+        data(json!({ "detached": true }))
     }
 }
 
