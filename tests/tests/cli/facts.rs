@@ -185,7 +185,7 @@ fn events() -> Result<()> {
         let event: Value = serde_json::from_str(&line).context(line.clone())?;
         ensure!(event["time"].as_u64().is_some(), "no time: {line}");
         for (field, value) in fields {
-            ensure!(event.get(field) == Some(value), "{words}: {field}: {line}");
+            ensure!(event.get(field) == Some(&value), "{words}: {field}: {line}");
         }
         people.wait_for_line(words.trim_end_matches('"'), WAIT_MAX)?;
     }
@@ -242,7 +242,10 @@ fn expected_events() -> Vec<(&'static str, Vec<(&'static str, Value)>)> {
                 ("reason", json!("blocked_zone")),
             ],
         ),
-        ("decision.delete", &[("prefix", json!("198.51.100.10/32"))]),
+        (
+            "decision.delete",
+            vec![("prefix", json!("198.51.100.10/32"))],
+        ),
         (
             "configuration.update",
             vec![("from", json!("block")), ("to", json!("log"))],
