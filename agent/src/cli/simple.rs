@@ -28,7 +28,7 @@ pub(super) fn detach(context: &mut Context<'_>) -> Outcome {
             let directory = bpffs_dir(context)?;
             datapath::detach_pinned(&directory)
                 .map_err(|error| Trouble::Failed(format!("{error:#}")))?;
-            json!({ "agent": "was not running" })
+            json!({ "detached": true, "agent": "was not running" })
         }
         other => other?,
     };
@@ -66,7 +66,8 @@ fn show(context: &mut Context<'_>, data: &Value, sentence: &str) -> Outcome {
                     context.line(format_args!("  {key}: {plain}"))?;
                 }
             }
-            Value::Null => {}
+            // What the sentence says already.
+            Value::Null | Value::Bool(true) => {}
             Value::String(text) => context.line(format_args!("  {key}: {text}"))?,
             other => context.line(format_args!("  {key}: {other}"))?,
         }
