@@ -13,7 +13,7 @@ use edgeward_ebpf::{
 };
 use tracing::warn;
 
-use super::{Sizes, pins::Pins, sys, tables::Opened};
+use super::{STASH, Sizes, pins::Pins, sys, tables::Opened};
 
 /// Loads the program over new or adopted maps. Nothing is attached yet.
 pub(super) fn load(pins: &Pins, sizes: &Sizes) -> anyhow::Result<(Ebpf, Opened)> {
@@ -182,7 +182,7 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
             HASH,
             size_of::<StashKey>(),
             size_of::<Listed>(),
-            sizes.stash,
+            STASH,
             NO_PREALLOC,
         ),
         spec(

@@ -48,11 +48,13 @@ use self::{
 };
 use crate::config::{Config, Interfaces};
 
+/// Elements of the stash, both families together. Fixed: the program that runs while the next one starts
+/// must find in it what a new generation has no room for. About one entry in a hundred lands here.
+const STASH: u32 = 1 << 17;
+
 /// Sizes of the maps that cannot grow while they are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Elements of the stash, both families together.
-    pub stash: u32,
     /// Prefixes of each trie; twice the capacity, so that a list can replace another.
     pub prefixes: u32,
     /// Zone prefixes of each family, likewise.
@@ -69,7 +71,6 @@ impl Sizes {
     pub fn of(config: &Config) -> Self {
         let capacity = &config.capacity;
         Self {
-            stash: (capacity.hosts_v4.max(capacity.hosts_v6) / 8).max(4096),
             prefixes: capacity.prefixes.saturating_mul(2),
             zones: capacity.zones.saturating_mul(2),
             rate_sources: capacity.rate_sources,

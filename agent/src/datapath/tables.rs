@@ -121,7 +121,7 @@ impl Tables {
         let seed = adopt_seed(&control, seed);
         let outer = Table::new(take("HOSTS")?);
         let stash = Table::new(take("STASH")?);
-        let share = sizes.stash as usize / 2;
+        let share = super::STASH as usize / 2;
         let exact4 = Generation::open(&outer, &stash, hosts::V4, seed, share)?;
         let exact6 = Generation::open(&outer, &stash, hosts::V6, seed, share)?;
         let list = Tries::open(take("LIST4")?, take("LIST6")?, sizes.prefixes as usize)?;
