@@ -337,8 +337,8 @@ fn text_of(path: &Path) -> Result<&str> {
         .with_context(|| format!("{} is no UTF-8", path.display()))
 }
 
-/// Longest a start may take until `status` is answered.
-const READY_MAX: Duration = Duration::from_secs(10);
+/// Longest a start may take until `status` is answered: only a failure does, also on an emulated processor.
+const READY_MAX: Duration = Duration::from_secs(60);
 /// Longest a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// Longest an agent may take to refuse to start.

@@ -104,7 +104,7 @@ fn flags(toolchain: &Toolchain, directory: &Path, more: &[&str]) -> OsString {
     let mut flags: Vec<OsString> = vec![
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
-        // Linux before 6.8 refuses a loop whose last block lies in front of its first ("back-edge from
+        // Linux 6.1 (6.12 no more) refuses a loop whose last block lies in front of its first ("back-edge from
         // insn …": what falls through into a block may not close a loop, only a jump may), and LLVM's
         // block placement likes to lay loops that way. Test runs show no difference in time without it.
         "-Clink-arg=--llvm-args=-disable-block-placement".into(),

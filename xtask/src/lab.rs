@@ -1,6 +1,8 @@
 //! What `demo`, `bench`, `vm` and `soak` share: each is a program of the package `edgeward-tests`
 //! that drives a release build of the agent as root.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::{build, build_ebpf, cargo, packages, shell};
@@ -9,7 +11,7 @@ use crate::{build, build_ebpf, cargo, packages, shell};
 pub(crate) struct Arguments {
     /// Passed on to the program; `-- --help` shows what it takes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Sets up the packages, builds everything in release and runs the program as root.
@@ -17,6 +19,19 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Something is missing, does not build, root cannot be had, or the program failed.
 pub(crate) fn run(program: &str, packages: &[&str], arguments: &Arguments) -> Result<()> {
+    let path = build(program, packages)?;
+    shell::run(
+        shell::as_root(path)?
+            .current_dir(cargo::root())
+            .args(&arguments.arguments),
+    )
+}
+
+/// Sets up the packages, builds everything in release and returns where the program lies.
+///
+/// # Errors
+/// Something is missing or does not build.
+pub(crate) fn build(program: &str, packages: &[&str]) -> Result<PathBuf> {
     if !cargo::has_binary("edgeward-tests", program)? {
         bail!("this tree has no {program} (a program of the package edgeward-tests)");
     }
@@ -25,7 +40,7 @@ pub(crate) fn run(program: &str, packages: &[&str], arguments: &Arguments) -> Re
     // The program finds the agent beside itself.
     build::agent(true)?;
     shell::step(format!("building {program}"));
-    let path = cargo::built(
+    cargo::built(
         program,
         &[
             "build",
@@ -35,10 +50,5 @@ pub(crate) fn run(program: &str, packages: &[&str], arguments: &Arguments) -> Re
             "--bin",
             program,
         ],
-    )?;
-    shell::run(
-        shell::as_root(path)?
-            .current_dir(cargo::root())
-            .args(&arguments.arguments),
     )
 }
