@@ -55,7 +55,12 @@ pub(crate) struct Assembler {
 
 impl Assembler {
     fn push(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> &mut Self {
-        self.code.push(Instruction { code, registers: from << 4 | to, offset, immediate });
+        self.code.push(Instruction {
+            code,
+            registers: from << 4 | to,
+            offset,
+            immediate,
+        });
         self
     }
 
@@ -87,17 +92,30 @@ impl Assembler {
     /// `to = ` a map.
     pub(crate) fn map(&mut self, to: u8, map: BorrowedFd<'_>) -> &mut Self {
         // A 64-bit immediate takes two instructions; source register 1 says that it is a descriptor.
-        self.push(0x18, to, 1, 0, map.as_raw_fd()).push(0, 0, 0, 0, 0)
+        self.push(0x18, to, 1, 0, map.as_raw_fd())
+            .push(0, 0, 0, 0, 0)
     }
 
     /// Goes to a label if the register compares so with a number.
-    pub(crate) fn jump_imm(&mut self, how: Compare, a: u8, b: i32, label: &'static str) -> &mut Self {
+    pub(crate) fn jump_imm(
+        &mut self,
+        how: Compare,
+        a: u8,
+        b: i32,
+        label: &'static str,
+    ) -> &mut Self {
         self.jumps.push((self.code.len(), label));
         self.push(0x05 | how as u8, a, 0, 0, b)
     }
 
     /// Goes to a label if the registers compare so.
-    pub(crate) fn jump_reg(&mut self, how: Compare, a: u8, b: u8, label: &'static str) -> &mut Self {
+    pub(crate) fn jump_reg(
+        &mut self,
+        how: Compare,
+        a: u8,
+        b: u8,
+        label: &'static str,
+    ) -> &mut Self {
         self.jumps.push((self.code.len(), label));
         self.push(0x0d | how as u8, a, b, 0, 0)
     }
@@ -127,9 +145,15 @@ impl Assembler {
     /// The program, with every jump resolved.
     pub(crate) fn finish(&mut self) -> Result<Vec<Instruction>> {
         for (at, label) in self.jumps.drain(..) {
-            let target = self.labels.get(label).with_context(|| format!("no label {label}"))?;
+            let target = self
+                .labels
+                .get(label)
+                .with_context(|| format!("no label {label}"))?;
             let distance = i64::try_from(*target)? - i64::try_from(at)? - 1;
-            let jump = self.code.get_mut(at).context("a jump outside of the program")?;
+            let jump = self
+                .code
+                .get_mut(at)
+                .context("a jump outside of the program")?;
             jump.offset = i16::try_from(distance)?;
         }
         Ok(std::mem::take(&mut self.code))

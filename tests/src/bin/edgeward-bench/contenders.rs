@@ -107,10 +107,32 @@ impl AgentLab {
             lab.write("v6.txt", &population.file(Family::V6, entries))?;
             config = config.list_files("bench", 100, &["v4.txt", "v6.txt"]);
         }
-        let agent = Agent::start(&lab, &config)?;
+        let agent = start_agent(&lab, &config)?;
         let program = attached_program(&lab.login, EDGE)?;
-        Ok(Self { agent, lab, entries, program })
+        Ok(Self {
+            agent,
+            lab,
+            entries,
+            program,
+        })
     }
+}
+
+/// Starts the release build that lies beside this program (or `EDGEWARD_BIN`): a newer debug build, which tests would
+/// take, says nothing about speed.
+pub(crate) fn start_agent(lab: &Lab, config: &AgentConfig) -> Result<Agent> {
+    let mut agent = Agent::prepare(lab, config)?;
+    if std::env::var_os("EDGEWARD_BIN").is_none() {
+        let beside = std::env::current_exe()?.with_file_name("edgeward");
+        ensure!(
+            beside.exists(),
+            "{} is missing: run `cargo xtask bench`",
+            beside.display()
+        );
+        agent.set_binary(&beside);
+    }
+    agent.launch()?;
+    Ok(agent)
 }
 
 impl PeerLab {
@@ -119,14 +141,21 @@ impl PeerLab {
         let lab = Lab::new("bench-peer")?;
         // The router's end takes redirected frames only after GRO was switched on here while both were up.
         for switch in ["off", "on"] {
-            lab.login.run(&["ethtool", "-K", EDGE, "gro", switch])?.success()?;
+            lab.login
+                .run(&["ethtool", "-K", EDGE, "gro", switch])?
+                .success()?;
         }
         let load = match peer {
             Peer::Nft => nft(&lab, population, entries)?,
             Peer::Ipset => ipset(&lab, population, entries)?,
             Peer::XdpFilter => crate::xdp_filter::start(&lab, population, entries)?,
         };
-        Ok(Self { lab, peer, entries, load })
+        Ok(Self {
+            lab,
+            peer,
+            entries,
+            load,
+        })
     }
 
     /// TCP segments that came through its rules so far. Its own counters would do, but `nft` reads the whole set
@@ -138,9 +167,13 @@ impl PeerLab {
             .in_ns(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
         let (names, values) = (lines.next(), lines.next());
-        let (Some(names), Some(values)) = (names, values) else { bail!("no TCP counters") };
+        let (Some(names), Some(values)) = (names, values) else {
+            bail!("no TCP counters")
+        };
         let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-        let (_, value) = pairs.find(|(name, _)| *name == "InSegs").context("no InSegs")?;
+        let (_, value) = pairs
+            .find(|(name, _)| *name == "InSegs")
+            .context("no InSegs")?;
         Ok(value.parse()?)
     }
 }
@@ -157,7 +190,8 @@ fn timed(lab: &Lab, argv: &[&str]) -> Result<f64> {
 }
 
 fn text_of(path: &std::path::Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))
+    path.to_str()
+        .with_context(|| format!("{} is no UTF-8", path.display()))
 }
 
 /// One `nft -f` with chain, rules and each set; the IPv4 set's is timed.
@@ -168,10 +202,16 @@ fn nft(lab: &Lab, population: &Population, entries: usize) -> Result<f64> {
          chain in {{ type filter hook ingress device \"{EDGE}\" priority 0; policy accept;\n  \
          ip saddr @v4 counter name refused drop\n  ip6 saddr @v6 counter name refused drop\n }}\n}}\n"
     );
-    timed(lab, &["nft", "-f", text_of(&lab.write("base.nft", &base)?)?])?;
+    timed(
+        lab,
+        &["nft", "-f", text_of(&lab.write("base.nft", &base)?)?],
+    )?;
     let mut seconds = Vec::new();
     for (family, set) in [(Family::V4, "v4"), (Family::V6, "v6")] {
-        let list = population.file(family, entries).trim_end().replace('\n', ",\n");
+        let list = population
+            .file(family, entries)
+            .trim_end()
+            .replace('\n', ",\n");
         let text = format!("add element netdev bench {set} {{\n{list}\n}}\n");
         let path = lab.write(&format!("{set}.nft"), &text)?;
         seconds.push(timed(lab, &["nft", "-f", text_of(&path)?])?);
@@ -182,9 +222,10 @@ fn nft(lab: &Lab, population: &Population, entries: usize) -> Result<f64> {
 /// `ipset restore` and a rule in the raw table of each family; the IPv4 restore is timed.
 fn ipset(lab: &Lab, population: &Population, entries: usize) -> Result<f64> {
     let mut seconds = Vec::new();
-    for (family, set, inet, iptables) in
-        [(Family::V4, "v4", "inet", "iptables"), (Family::V6, "v6", "inet6", "ip6tables")]
-    {
+    for (family, set, inet, iptables) in [
+        (Family::V4, "v4", "inet", "iptables"),
+        (Family::V6, "v6", "inet6", "ip6tables"),
+    ] {
         let mut text = format!(
             "create {set} hash:ip family {inet} hashsize {} maxelem {}\n",
             entries.next_power_of_two() / 2,
@@ -196,7 +237,17 @@ fn ipset(lab: &Lab, population: &Population, entries: usize) -> Result<f64> {
         let path = lab.write(&format!("{set}.ipset"), &text)?;
         seconds.push(timed(lab, &["ipset", "restore", "-file", text_of(&path)?])?);
         let rule = [
-            iptables, "-t", "raw", "-A", "PREROUTING", "-m", "set", "--match-set", set, "src", "-j",
+            iptables,
+            "-t",
+            "raw",
+            "-A",
+            "PREROUTING",
+            "-m",
+            "set",
+            "--match-set",
+            set,
+            "src",
+            "-j",
             "DROP",
         ];
         timed(lab, &rule)?;

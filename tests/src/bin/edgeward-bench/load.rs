@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use lab::xdp::{Action, attached_program, test_run};
 use lab::{Agent, AgentConfig, EDGE, Lab, Result};
 
-use crate::contenders::{Peer, PeerLab};
+use crate::contenders::{Peer, PeerLab, start_agent};
 use crate::settings::Settings;
 use crate::sys::{self, MapFacts};
 use crate::traffic::{Family, Population, frame_from};
@@ -52,7 +52,7 @@ pub(crate) fn measure(
     let empty = AgentConfig::new("block");
     let first = empty.clone().list_files("bench", 100, &["first.txt"]);
     let second = empty.clone().list_files("bench", 100, &["second.txt"]);
-    let agent = Agent::start(&lab, &empty)?;
+    let agent = start_agent(&lab, &empty)?;
     let mut load = Load {
         lines,
         fresh: Vec::new(),
@@ -73,7 +73,10 @@ pub(crate) fn measure(
         check(&lab, population, lines)?;
         if round == 0 {
             let program = attached_program(&lab.login, EDGE)?;
-            load.maps = sys::maps_of(program.as_fd())?.into_iter().map(|(_, facts)| facts).collect();
+            load.maps = sys::maps_of(program.as_fd())?
+                .into_iter()
+                .map(|(_, facts)| facts)
+                .collect();
             let status = Status::of(&agent)?;
             load.resident = status.bytes("VmRSS")?;
             load.anonymous = status.bytes("RssAnon")?;
@@ -99,12 +102,19 @@ fn check(lab: &Lab, population: &Population, lines: usize) -> Result<()> {
     let program = attached_program(&lab.login, EDGE)?;
     let listed = population.listed(Family::V4, lines);
     let step = (lines / CHECKED).max(1);
-    let listed = listed.into_iter().step_by(step).map(|address| (address, Action::Drop));
+    let listed = listed
+        .into_iter()
+        .step_by(step)
+        .map(|address| (address, Action::Drop));
     let others = population.others(Family::V4, CHECKED);
     let others = others.into_iter().map(|address| (address, Action::Pass));
     for (address, expected) in listed.chain(others) {
         let run = test_run(program.as_fd(), &frame_from(address), 1)?;
-        ensure!(run.action == expected, "{address}: {:?}, not {expected:?}", run.action);
+        ensure!(
+            run.action == expected,
+            "{address}: {:?}, not {expected:?}",
+            run.action
+        );
     }
     Ok(())
 }
@@ -113,7 +123,10 @@ fn check(lab: &Lab, population: &Population, lines: usize) -> Result<()> {
 fn half_other(population: &Population, lines: usize) -> String {
     let kept = population.listed(Family::V4, lines / 2);
     let new = population.others(Family::V4, lines - lines / 2);
-    kept.into_iter().chain(new).map(|address| format!("{address}\n")).collect()
+    kept.into_iter()
+        .chain(new)
+        .map(|address| format!("{address}\n"))
+        .collect()
 }
 
 /// `/proc/PID/status`.
@@ -126,9 +139,15 @@ impl Status {
     }
 
     fn bytes(&self, name: &str) -> Result<u64> {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let line = self
+            .0
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let kilobytes = line.and_then(|rest| rest.split_whitespace().next());
-        Ok(kilobytes.with_context(|| format!("no {name}"))?.parse::<u64>()? * 1024)
+        Ok(kilobytes
+            .with_context(|| format!("no {name}"))?
+            .parse::<u64>()?
+            * 1024)
     }
 }
 

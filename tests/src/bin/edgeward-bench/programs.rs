@@ -60,7 +60,8 @@ pub(crate) fn parse(action: i32) -> Result<OwnedFd> {
         .imm(Op::Add, 2, 58)
         .jump_reg(Compare::Greater, 2, 8, "out");
     for (offset, place) in [(22, -8), (30, -16), (38, -24), (46, -32)] {
-        code.load(Width::Double, 5, 7, offset).store(Width::Double, 10, place, 5);
+        code.load(Width::Double, 5, 7, offset)
+            .store(Width::Double, 10, place, 5);
     }
     code.load(Width::Byte, 5, 7, 20)
         .store(Width::Byte, 10, -40, 5)
@@ -170,13 +171,13 @@ fn redirect(code: &mut Assembler, route: &Route<'_>) -> Result<OwnedFd> {
 /// does not mind the byte order as long as it is one.
 fn sum_without_source(frame: &[u8]) -> i32 {
     let header = frame.get(14..34).unwrap_or_default();
-    (0..).zip(header.chunks_exact(2)).filter(|(word, _)| !matches!(word, 5..=7)).fold(
-        0,
-        |sum, (_, pair)| match pair {
+    (0..)
+        .zip(header.chunks_exact(2))
+        .filter(|(word, _)| !matches!(word, 5..=7))
+        .fold(0, |sum, (_, pair)| match pair {
             [a, b] => sum + i32::from(u16::from_ne_bytes([*a, *b])),
             _ => sum,
-        },
-    )
+        })
 }
 
 /// Opens nothing: a loaded program as what it is borrowed as.

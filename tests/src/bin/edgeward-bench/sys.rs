@@ -115,7 +115,12 @@ pub(crate) struct MapFacts {
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: the attribute is exclusive, initialised and of the size given; its pointers are the caller's promise.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), mem::size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            mem::size_of::<T>(),
+        )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -261,7 +266,9 @@ pub(crate) fn maps_of(program: BorrowedFd<'_>) -> io::Result<Vec<(OwnedFd, MapFa
         let (facts, entries) = facts_of(&map)?;
         if facts.kind == TYPE_ARRAY_OF_MAPS {
             for index in 0..entries {
-                let Some(id) = inner_id(map.as_fd(), index)? else { continue };
+                let Some(id) = inner_id(map.as_fd(), index)? else {
+                    continue;
+                };
                 let inner = map_by_id(id)?;
                 let (mut facts, _) = facts_of(&inner)?;
                 facts.name = format!("inner map {index}");
@@ -283,7 +290,11 @@ fn info_of<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
 }
 
 fn map_by_id(id: u32) -> io::Result<OwnedFd> {
-    let mut attr = IdAttr { id, next_id: 0, open_flags: 0 };
+    let mut attr = IdAttr {
+        id,
+        next_id: 0,
+        open_flags: 0,
+    };
     bpf(MAP_GET_FD_BY_ID, &mut attr).map(owned)
 }
 
@@ -291,14 +302,25 @@ fn map_by_id(id: u32) -> io::Result<OwnedFd> {
 fn facts_of(map: &OwnedFd) -> io::Result<(MapFacts, u32)> {
     let mut info = MapInfo::default();
     info_of(map.as_fd(), &mut info)?;
-    let name = info.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = info
+        .name
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default();
     let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()))?;
     let memory = fdinfo
         .lines()
         .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
         .unwrap_or(0);
     let name = String::from_utf8_lossy(name).into_owned();
-    Ok((MapFacts { name, kind: info.kind, memory }, info.max_entries))
+    Ok((
+        MapFacts {
+            name,
+            kind: info.kind,
+            memory,
+        },
+        info.max_entries,
+    ))
 }
 
 /// The id of the map in an element of an array of maps.
@@ -351,7 +373,10 @@ pub(crate) fn last_cpu() -> io::Result<usize> {
     };
     // SAFETY: the numbers are within the set.
     let allowed = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
-    (0..1024).rev().find(allowed).ok_or_else(|| io::ErrorKind::NotFound.into())
+    (0..1024)
+        .rev()
+        .find(allowed)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 // Commands, types and flags from linux/bpf.h.

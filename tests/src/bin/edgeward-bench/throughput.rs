@@ -52,7 +52,14 @@ pub(crate) struct Stage<'a> {
 impl Case {
     fn new(subject: Subject, family: Family, entries: usize, blocked: bool) -> Self {
         let refused = if blocked { 1.0 } else { 0.0 };
-        Self { subject, family, entries, blocked, rates: Vec::new(), refused }
+        Self {
+            subject,
+            family,
+            entries,
+            blocked,
+            rates: Vec::new(),
+            refused,
+        }
     }
 
     /// The median rate in packets a second.
@@ -81,7 +88,14 @@ impl<'a> Stage<'a> {
                 sources.push((family, *entries, population.sources(family, *entries)?));
             }
         }
-        Ok(Self { settings, floor, agents, peers, sources, cursor: MappedArray::new(1, programs::CURSOR_WORDS)? })
+        Ok(Self {
+            settings,
+            floor,
+            agents,
+            peers,
+            sources,
+            cursor: MappedArray::new(1, programs::CURSOR_WORDS)?,
+        })
     }
 
     /// Every case, floors first.
@@ -102,7 +116,12 @@ impl<'a> Stage<'a> {
                 cases.push(Case::new(Subject::Edgeward, family, agent.entries, false));
             }
             for peer in self.peers {
-                cases.push(Case::new(Subject::Peer(peer.peer), family, peer.entries, true));
+                cases.push(Case::new(
+                    Subject::Peer(peer.peer),
+                    family,
+                    peer.entries,
+                    true,
+                ));
             }
         }
         cases
@@ -117,7 +136,11 @@ impl<'a> Stage<'a> {
                 .spawn(|| {
                     sys::settle_on(self.settings.cpu)?;
                     for round in 0..self.settings.rounds {
-                        eprintln!("throughput: round {} of {}", round + 1, self.settings.rounds);
+                        eprintln!(
+                            "throughput: round {} of {}",
+                            round + 1,
+                            self.settings.rounds
+                        );
                         for case in &mut cases {
                             self.visit(case).with_context(|| format!("{case:?}"))?;
                         }
@@ -148,7 +171,11 @@ impl<'a> Stage<'a> {
         // Caches and branch predictors of the case before go first, and the rate so far sets the number of frames.
         let warm = self.send(lab, case, WARM_FRAMES)?;
         let frames = (warm.rate * self.settings.seconds).clamp(f64::from(WARM_FRAMES), FRAMES_MAX);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped"
+        )]
         let run = self.send(lab, case, frames as u32)?;
         let refused = match (peer.map(PeerLab::passed).transpose()?, passed_before) {
             (Some(after), Some(before)) => {
@@ -161,18 +188,27 @@ impl<'a> Stage<'a> {
             "{:.2} % of the frames were refused",
             refused * 100.0
         );
-        case.refused = if case.blocked { case.refused.min(refused) } else { case.refused.max(refused) };
+        case.refused = if case.blocked {
+            case.refused.min(refused)
+        } else {
+            case.refused.max(refused)
+        };
         case.rates.push(run.rate);
         Ok(())
     }
 
     fn agent(&self, entries: usize) -> Result<&AgentLab> {
-        self.agents.iter().find(|agent| agent.entries == entries).context("no such agent")
+        self.agents
+            .iter()
+            .find(|agent| agent.entries == entries)
+            .context("no such agent")
     }
 
     fn peer(&self, peer: Peer, entries: usize) -> Result<&PeerLab> {
         let mut peers = self.peers.iter();
-        peers.find(|lab| lab.peer == peer && lab.entries == entries).context("no such peer")
+        peers
+            .find(|lab| lab.peer == peer && lab.entries == entries)
+            .context("no such peer")
     }
 
     /// Sends frames from the case's sources; what the receiver counted.
@@ -213,7 +249,11 @@ impl<'a> Stage<'a> {
             let seconds = ended.saturating_sub(began).max(1) as f64 / 1e9;
             sent / seconds * (received as f64 / f64::from(frames)).min(1.0)
         };
-        Ok(Run { received, refused: after.drops.saturating_sub(before.drops), rate })
+        Ok(Run {
+            received,
+            refused: after.drops.saturating_sub(before.drops),
+            rate,
+        })
     }
 }
 
@@ -240,14 +280,22 @@ impl Received {
                 .filter_map(|(_, value)| value.parse::<u64>().ok())
                 .sum()
         };
-        Ok(Self { frames: sum("_xdp_packets"), drops: sum("_xdp_drops") })
+        Ok(Self {
+            frames: sum("_xdp_packets"),
+            drops: sum("_xdp_drops"),
+        })
     }
 }
 
 /// The index of the router's end of the wire.
 fn interface_index(lab: &Lab) -> Result<u32> {
-    let text = lab.net.run(&["ip", "-o", "link", "show", "dev", WIRE])?.success()?;
-    let (index, _) = text.split_once(':').context("no index in the output of ip")?;
+    let text = lab
+        .net
+        .run(&["ip", "-o", "link", "show", "dev", WIRE])?
+        .success()?;
+    let (index, _) = text
+        .split_once(':')
+        .context("no index in the output of ip")?;
     Ok(index.trim().parse()?)
 }
 

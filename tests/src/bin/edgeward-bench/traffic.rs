@@ -72,7 +72,12 @@ impl Population {
         };
         let listed6 = (0..listed).map(|_| new6()).collect();
         let others6 = (0..SOURCES).map(|_| new6()).collect();
-        Self { listed4, listed6, others4, others6 }
+        Self {
+            listed4,
+            listed6,
+            others4,
+            others6,
+        }
     }
 
     /// The first `count` listed addresses.
@@ -107,10 +112,18 @@ impl Population {
         let mut array = MappedArray::new(u32::try_from(SOURCES)?, words)?;
         match (family, listed) {
             (Family::V4, 0) => array.fill(self.others4.iter().map(|a| word4(*a))),
-            (Family::V4, _) => array.fill(self.listed4.iter().take(listed).cycle().map(|a| word4(*a))),
+            (Family::V4, _) => {
+                array.fill(self.listed4.iter().take(listed).cycle().map(|a| word4(*a)))
+            }
             (Family::V6, 0) => array.fill(self.others6.iter().flat_map(|a| words6(*a))),
             (Family::V6, _) => {
-                array.fill(self.listed6.iter().take(listed).cycle().flat_map(|a| words6(*a)));
+                array.fill(
+                    self.listed6
+                        .iter()
+                        .take(listed)
+                        .cycle()
+                        .flat_map(|a| words6(*a)),
+                );
             }
         }
         Ok(array)
@@ -121,13 +134,20 @@ impl Population {
 /// carries another station's hardware address, so that the stack drops what the program let through at once.
 pub(crate) fn template(family: Family, passes: bool) -> Vec<u8> {
     let (source, target): (IpAddr, IpAddr) = match family {
-        Family::V4 => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 10).into()),
+        Family::V4 => (
+            Ipv4Addr::UNSPECIFIED.into(),
+            Ipv4Addr::new(192, 0, 2, 10).into(),
+        ),
         Family::V6 => (
             Ipv6Addr::UNSPECIFIED.into(),
             Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into(),
         ),
     };
-    let target_mac = if passes { [0x02, 0xed, 0, 0, 0, 0xfe] } else { EDGE_MAC };
+    let target_mac = if passes {
+        [0x02, 0xed, 0, 0, 0, 0xfe]
+    } else {
+        EDGE_MAC
+    };
     let mut frame = Frame::between(source, target)
         .macs(ROUTER_MAC, target_mac)
         .tcp(50_000, 443, flags::SYN)
@@ -139,7 +159,11 @@ pub(crate) fn template(family: Family, passes: bool) -> Vec<u8> {
 
 /// The same frame from one source, for test runs.
 pub(crate) fn frame_from(source: IpAddr) -> Vec<u8> {
-    let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
+    let family = if source.is_ipv4() {
+        Family::V4
+    } else {
+        Family::V6
+    };
     let mut frame = template(family, false);
     let (offset, octets) = match source {
         IpAddr::V4(address) => (26, address.octets().to_vec()),
@@ -166,13 +190,19 @@ fn word4(address: u32) -> u64 {
 
 fn words6(address: u128) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, rest @ ..] = address.to_be_bytes();
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
+    [
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_ne_bytes(rest),
+    ]
 }
 
 /// Unicast, and nothing that a host or the lab uses itself (192.0.2.0/24 stays free for probes).
 fn is_public(address: u32) -> bool {
     let [a, b, c, _] = address.to_be_bytes();
-    !matches!((a, b, c), (0 | 10 | 127 | 224.., ..) | (192, 0, 2) | (198, 51, 100) | (203, 0, 113))
+    !matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., ..) | (192, 0, 2) | (198, 51, 100) | (203, 0, 113)
+    )
 }
 
 /// Sources that the generator goes through, a power of two.

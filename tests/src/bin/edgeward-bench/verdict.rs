@@ -92,7 +92,11 @@ fn cost(
     let expected = if hit { Action::Drop } else { Action::Pass };
     for frame in frames.iter().take(settings.keys) {
         let run = test_run(agent.program.as_fd(), frame, 1)?;
-        ensure!(run.action == expected, "a verdict of {:?} instead of {expected:?}", run.action);
+        ensure!(
+            run.action == expected,
+            "a verdict of {:?} instead of {expected:?}",
+            run.action
+        );
     }
     let (mut hot, mut hot_floor) = (Vec::new(), Vec::new());
     for frame in frames.iter().take(settings.keys) {
@@ -121,7 +125,9 @@ fn cost(
 }
 
 fn nanoseconds(program: &OwnedFd, frame: &[u8], runs: u32) -> Result<f64> {
-    Ok(f64::from(test_run(program.as_fd(), frame, runs)?.nanoseconds))
+    Ok(f64::from(
+        test_run(program.as_fd(), frame, runs)?.nanoseconds,
+    ))
 }
 
 fn mean(values: &[f64]) -> f64 {
