@@ -113,7 +113,11 @@ fn judge(
         Verdict::Limit => {
             count(index, packet.len());
             events::send(ctx, packet, control, frame, judgement, &mut source);
-            if frame.transport.is_some() { unreadable(policy) } else { XDP_PASS }
+            if frame.transport.is_some() {
+                unreadable(policy)
+            } else {
+                XDP_PASS
+            }
         }
         Verdict::Deny => {
             count(index, packet.len());

@@ -52,6 +52,9 @@ use crate::config::{Config, Interfaces};
 /// must find in it what a new generation has no room for. About one entry in a hundred lands here.
 const STASH: u32 = 1 << 17;
 
+/// The events of the program on their way up; there is one reader.
+pub type EventRing = RingBuf<MapData>;
+
 /// Sizes of the maps that cannot grow while they are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -136,7 +139,7 @@ impl Datapath {
     ///
     /// # Errors
     /// If it was taken before.
-    pub fn take_events(&mut self) -> anyhow::Result<RingBuf<MapData>> {
+    pub fn take_events(&mut self) -> anyhow::Result<EventRing> {
         let map = self
             .ebpf
             .take_map("EVENTS")

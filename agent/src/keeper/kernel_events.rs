@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aya::maps::{MapData, RingBuf};
 use edgeward_ebpf::verdict::{Outcome, Verdict};
 use serde_json::json;
 use tokio::sync::watch;
@@ -11,7 +10,7 @@ use tracing::warn;
 use super::clock::Clock;
 use crate::{
     control::EventFeed,
-    datapath::{Event, watch_ring},
+    datapath::{Event, EventRing, watch_ring},
     policy::classes::{ClassOrigin, Classes},
 };
 
@@ -44,7 +43,7 @@ impl Default for EventContext {
 /// Reads the ring until the task is dropped. The kernel never waits for it: what does not fit the ring
 /// is counted there and said in the next event.
 pub(crate) async fn forward(
-    ring: RingBuf<MapData>,
+    ring: EventRing,
     context: watch::Receiver<EventContext>,
     feed: EventFeed,
 ) {

@@ -26,7 +26,7 @@ pub(crate) use self::kernel_events::{EventContext, forward};
 use crate::{
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
-    datapath::{Change, Datapath, Sizes},
+    datapath::{Change, Datapath, EventRing, Sizes},
     policy::{
         classes::Classes,
         decision::{Decision, Key, Kind, Origin},
@@ -124,7 +124,7 @@ impl Keeper {
     }
 
     /// The event ring, for whoever forwards it.
-    pub(crate) fn take_events(&mut self) -> anyhow::Result<aya::maps::RingBuf<aya::maps::MapData>> {
+    pub(crate) fn take_events(&mut self) -> anyhow::Result<EventRing> {
         self.datapath.take_events()
     }
 
