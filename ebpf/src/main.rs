@@ -30,9 +30,9 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use edgeward_ebpf::{
-    abi::{Control, PolicyWord, counter, mode},
+    abi::{Control, PolicyWord, counter, mode, present},
     frame::{self, Frame, Parsed},
-    verdict::{self, Verdict},
+    verdict::{self, Outcome, Verdict},
 };
 use program::{
     count::count,
@@ -40,7 +40,7 @@ use program::{
     packet::Packet,
     respond,
     scratch::{self, FrameCell},
-    source::PacketSource,
+    source::{self, PacketSource},
 };
 
 /// Judges one frame, multi-buffer packets included (Linux 5.18).
@@ -68,16 +68,36 @@ fn run(ctx: &XdpContext) -> u32 {
         return XDP_PASS;
     }
     match frame::parse(&packet) {
-        Parsed::Ip(frame) => match scratch::forget_paths(&frame) {
-            Some((frame, cell)) => judge(ctx, &Packet::new(ctx), control, policy, &frame, cell),
-            None => XDP_PASS,
-        },
+        Parsed::Ip(frame) => {
+            let touched = source::touched(&frame, control, policy);
+            // Nothing lists the source and no port has rules: the verdict could only be pass.
+            if touched == 0 && policy.present() & present::PORTS == 0 {
+                return clean(policy, &frame, packet.len());
+            }
+            match scratch::forget_paths(&frame, touched) {
+                Some((frame, cell)) => judge(ctx, &Packet::new(ctx), control, policy, &frame, cell),
+                None => XDP_PASS,
+            }
+        }
         Parsed::NotIp => {
             count(counter::NOT_IP, packet.len());
             XDP_PASS
         }
         Parsed::Unreadable(cause) => {
             count(counter::CAUSE + cause as u32, packet.len());
+            unreadable(policy)
+        }
+    }
+}
+
+/// The end of a frame whose source has nothing against it.
+#[inline(always)]
+fn clean(policy: PolicyWord, frame: &Frame, bytes: u64) -> u32 {
+    count(Outcome::Pass as u32, bytes);
+    match frame.transport {
+        None => XDP_PASS,
+        Some(cause) => {
+            count(counter::CAUSE + cause as u32, bytes);
             unreadable(policy)
         }
     }

@@ -246,7 +246,7 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
             1,
             0,
         ),
-        spec("SCRATCH", PERCPU_ARRAY, 4, 72, 1, 0),
+        spec("SCRATCH", PERCPU_ARRAY, 4, 80, 1, 0),
     ]
 }
 

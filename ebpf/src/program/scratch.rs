@@ -22,12 +22,14 @@ pub(crate) struct FrameCell {
     pub(crate) now_ns: Word,
     /// The strongest live entry so far ([`edgeward_ebpf::lookup::Meta`]); 0 where there is none.
     pub(crate) best: Word,
+    /// [`super::source::touched`].
+    pub(crate) touched: Word,
 }
 
 /// Puts `frame` down and takes it up again. What is found out while judging stays in the cell for the
 /// same reason.
 #[inline(always)]
-pub(crate) fn forget_paths(frame: &Frame) -> Option<(Frame, &'static FrameCell)> {
+pub(crate) fn forget_paths(frame: &Frame, touched: u64) -> Option<(Frame, &'static FrameCell)> {
     let cell = maps::SCRATCH.get(0)?;
     let (family, source, destination) = match (frame.source, frame.destination) {
         (Address::V4(source), Address::V4(destination)) => {
@@ -60,6 +62,7 @@ pub(crate) fn forget_paths(frame: &Frame) -> Option<(Frame, &'static FrameCell)>
         .store(frame.network_offset as u64 | (frame.transport_offset as u64) << 16 | cause << 32);
     cell.now_ns.store(0);
     cell.best.store(0);
+    cell.touched.store(touched);
     Some((read(cell), cell))
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct PacketSource<'a> {
     frame: &'a Frame,
     control: &'a Control,
     present: u16,
-    /// IPv4: the [`table4`] bits. IPv6: [`table4::NETS`] where the tries must be asked.
+    /// See [`touched`].
     touched: u64,
     cell: &'static FrameCell,
 }
@@ -43,17 +43,7 @@ impl<'a> PacketSource<'a> {
         cell: &'static FrameCell,
     ) -> Self {
         let present = policy.present();
-        let touched = match frame.source {
-            Address::V4(address) if present & present::TABLE4 != 0 => table_bits(address),
-            Address::V6(hi, _) if present & (present::LIST6 | present::ZONES6) != 0 => {
-                if present & present::WIDE6 != 0 || trie_bit(hi, control.seed) {
-                    table4::NETS
-                } else {
-                    0
-                }
-            }
-            _ => 0,
-        };
+        let touched = cell.touched.load();
         Self {
             packet,
             frame,
@@ -166,17 +156,25 @@ impl<'a> PacketSource<'a> {
         let Some(bucket) = buckets.get(place.element) else {
             return false;
         };
-        let mut free = false;
+        let (mut found, mut at, mut free) = (0, 0, 0);
         let mut index = 0;
         while index < SLOTS4 {
             let slot = bucket[index].load();
-            if slot >> 46 == place.tag as u64 && slot != 0 {
-                return self.offer(slot, &bucket[SLOTS4 + index], enough);
-            }
-            free |= slot == 0;
+            let empty = mask_if_zero(slot);
+            let own = mask_if_zero(slot >> 46 ^ place.tag as u64) & !empty;
+            found |= slot & own;
+            at |= index as u64 & own;
+            free |= empty;
             index += 1;
         }
-        if free {
+        if found != 0 {
+            return self.offer(
+                found,
+                &bucket[SLOTS4 + (at as usize & (SLOTS4 - 1))],
+                enough,
+            );
+        }
+        if free != 0 {
             return false;
         }
         let length = if matches!(kind, Kind4::Host) { 32 } else { 24 };
@@ -251,18 +249,22 @@ impl<'a> PacketSource<'a> {
         let Some(bucket) = buckets.get(element6(hash, shift)) else {
             return false;
         };
-        let mut free = false;
+        let (mut found, mut at, mut free) = (0, 0, 0);
         let mut index = 0;
         while index < SLOTS6 {
             // The meta word first: it is written after the key and cleared before it.
             let word = bucket[META6 + index].load();
-            if key_at(bucket, index) == (hi, lo) && word != 0 && length_of(word) == length {
-                return self.offer(word, &bucket[HITS6 + index], enough);
-            }
-            free |= word == 0;
+            let key = key_at(bucket, index);
+            let own = mask_if_zero(key.0 ^ hi | key.1 ^ lo | word >> 56 ^ length as u64);
+            found |= word & own;
+            at |= index as u64 & own & !mask_if_zero(word);
+            free |= mask_if_zero(word);
             index += 1;
         }
-        if free {
+        if found != 0 {
+            return self.offer(found, &bucket[HITS6 + (at as usize & (SLOTS6 - 1))], enough);
+        }
+        if free != 0 {
             return false;
         }
         self.stash(
@@ -396,6 +398,41 @@ impl Source for PacketSource<'_> {
         limits.packets != 0 && packets > limits.packets as u64
             || opens && limits.connections != 0 && connections > limits.connections as u64
     }
+}
+
+/// Which structures may hold something about the source, 0 for none. IPv4: the [`table4`] bits. IPv6:
+/// [`table4::HOSTS`] where there are exact entries, [`table4::NETS`] where the tries must be asked.
+#[inline(always)]
+pub(crate) fn touched(frame: &Frame, control: &Control, policy: PolicyWord) -> u64 {
+    let present = policy.present();
+    match frame.source {
+        Address::V4(address) if present & present::TABLE4 != 0 => table_bits(address),
+        Address::V6(hi, _) if present & present::ANY6 != 0 => {
+            let exact = if present & present::EXACT6 == 0 {
+                0
+            } else {
+                table4::HOSTS
+            };
+            let tries = present & (present::LIST6 | present::ZONES6) != 0
+                && (present & present::WIDE6 != 0 || trie_bit(hi, control.seed));
+            exact | if tries { table4::NETS } else { 0 }
+        }
+        _ => 0,
+    }
+}
+
+/// All ones for zero, zero for everything else, without a branch: in which slot an entry is cannot be
+/// predicted, and a wrong guess would make every packet wait for its own bucket's cache line before the
+/// next one's can be fetched.
+#[inline(always)]
+fn mask_if_zero(word: u64) -> u64 {
+    let mut sign = word | word.wrapping_neg();
+    // SAFETY: an arithmetic shift of one register. Written out, because the compiler would see a
+    // comparison in it and make a branch of that.
+    unsafe {
+        core::arch::asm!("{sign} s>>= 63", sign = inout(reg) sign, options(pure, nomem, nostack));
+    }
+    !sign
 }
 
 #[inline(always)]
