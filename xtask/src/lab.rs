@@ -1,4 +1,4 @@
-//! What `demo`, `bench`, `vm` and `soak` share: each is a program of the package `edgeward-tests`
+//! What `demo`, `bench` and `vm` share: each is a program of the package `edgeward-tests`
 //! that drives a release build of the agent as root.
 
 use std::path::PathBuf;

@@ -19,7 +19,6 @@ mod packages;
 mod reproducible;
 mod setup;
 mod shell;
-mod soak;
 mod tally;
 mod test;
 mod toolchain;
@@ -55,8 +54,6 @@ enum Task {
     Bench(lab::Arguments),
     /// Run the program's tests on other kernels under qemu
     Vm(lab::Arguments),
-    /// Run the long tests
-    Soak(lab::Arguments),
     /// Fuzz the parsers for a bounded time
     Fuzz(fuzz::Arguments),
 }
@@ -71,7 +68,6 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
-        Task::Soak(arguments) => soak::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match outcome {
