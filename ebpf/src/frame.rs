@@ -297,12 +297,12 @@ impl Walk {
     fn settle<B: Bytes>(&self, bytes: &B) -> Self {
         let word = bytes.forget(
             (self.left as u64) << 32
-                | (self.offset as u64 & 0xffff) << 16
+                | (self.offset as u64 & 0x7fff) << 16
                 | (self.is_fragment as u64) << 8
                 | self.next as u64,
         );
         Self {
-            offset: (word >> 16) as usize & 0xffff,
+            offset: (word >> 16) as usize & 0x7fff,
             left: (word >> 32) as usize,
             next: word as u8,
             is_fragment: word >> 8 & 1 != 0,

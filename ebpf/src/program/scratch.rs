@@ -106,7 +106,12 @@ fn read(cell: &FrameCell) -> Frame {
             6 => Some(Cause::TooManyExtensions),
             _ => Some(Cause::TruncatedTransport),
         },
-        network_offset: layout as u16,
-        transport_offset: (layout >> 16) as u16,
+        // Bounded where they are born: Linux 6.1 does not carry a later check over to a copy on the stack,
+        // and refuses a packet pointer that could lie past 64 KiB.
+        network_offset: layout as u16 & OFFSET_MASK,
+        transport_offset: (layout >> 16) as u16 & OFFSET_MASK,
     }
 }
+
+/// No header begins at or after 32 KiB ([`super::packet`] has the exact limit).
+const OFFSET_MASK: u16 = 0x7fff;

@@ -168,11 +168,9 @@ impl<'a> PacketSource<'a> {
             index += 1;
         }
         if found != 0 {
-            return self.offer(
-                found,
-                &bucket[SLOTS4 + (at as usize & (SLOTS4 - 1))],
-                enough,
-            );
+            // Always there; a plain index would leave a panic in the program.
+            let hits = bucket.get(SLOTS4 + bounded(at, SLOTS4));
+            return hits.is_some_and(|hits| self.offer(found, hits, enough));
         }
         if free != 0 {
             return false;
@@ -262,7 +260,8 @@ impl<'a> PacketSource<'a> {
             index += 1;
         }
         if found != 0 {
-            return self.offer(found, &bucket[HITS6 + (at as usize & (SLOTS6 - 1))], enough);
+            let hits = bucket.get(HITS6 + bounded(at, SLOTS6));
+            return hits.is_some_and(|hits| self.offer(found, hits, enough));
         }
         if free != 0 {
             return false;
@@ -419,6 +418,24 @@ pub(crate) fn touched(frame: &Frame, control: &Control, policy: PolicyWord) -> u
         }
         _ => 0,
     }
+}
+
+/// `slot`, which is below `slots` (a power of two), in a way that every verifier sees: the compiler would
+/// drop a mask that it knows to be needless, and Linux 6.1 does not follow the arithmetic that it knows
+/// it from.
+#[inline(always)]
+fn bounded(slot: u64, slots: usize) -> usize {
+    let mut slot = slot;
+    // SAFETY: one AND of two registers.
+    unsafe {
+        core::arch::asm!(
+            "{slot} &= {mask}",
+            slot = inout(reg) slot,
+            mask = in(reg) slots as u64 - 1,
+            options(pure, nomem, nostack),
+        );
+    }
+    slot as usize
 }
 
 /// All ones for zero, zero for everything else, without a branch: in which slot an entry is cannot be
