@@ -2,31 +2,26 @@
 
 use std::net::IpAddr;
 
-use anyhow::Context as _;
 use ipnet::IpNet;
 use serde::Serialize;
-use serde_json::{Value, json};
-use tracing::{error, info, warn};
+use serde_json::Value;
 
 use super::{Keeper, guard};
 use crate::{
-    config::{Config, diff},
     control::{
         Command, Failure, FailureKind, Peer, Request,
-        report::{Change, Listed, Listing},
-        roles::Roles,
+        report::{Listed, Listing},
     },
     policy::{
-        decision::{Author, Decision, Key, Kind, Origin, SCORE_MAX},
+        decision::{Author, Decision, Kind, Origin, SCORE_MAX},
         explain::{Explanation, Facts, Judged, explain},
         mode::Mode,
         prefix::host_network,
         zone::covers,
     },
-    store::{ModeOrigin, ModeState, Revert},
 };
 
-type Answer = Result<Value, Failure>;
+pub(super) type Answer = Result<Value, Failure>;
 
 impl Keeper {
     /// Does one command and answers it.
@@ -154,159 +149,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// Puts decisions in force and writes them down, all or none.
-    fn decide(&mut self, made: Vec<Decision>, actor: &str) -> Answer {
-        let before: Vec<(Key, Option<Decision>)> = made
-            .iter()
-            .map(|decision| (decision.key(), self.decisions.get(&decision.key()).cloned()))
-            .collect();
-        for decision in &made {
-            self.remember(decision.clone());
-        }
-        let keys: Vec<Key> = made.iter().map(Decision::key).collect();
-        let done = self.enforce(&keys).and_then(|()| {
-            self.store
-                .put_all(&made)
-                .context("cannot write the decision down")
-        });
-        if let Err(error) = done {
-            for (key, old) in before {
-                self.forget(&key);
-                old.into_iter().for_each(|old| self.remember(old));
-            }
-            if let Err(again) = self.enforce(&keys) {
-                error!("a decision could not be taken back: {again:#}");
-            }
-            return Err(unavailable(&error));
-        }
-        for decision in &made {
-            self.announce_decision("decision.create", actor, decision);
-        }
-        let notes = self.notes(&made);
-        data(Change {
-            decisions: made,
-            notes,
-        })
-    }
-
-    /// What the maker of a decision should know about its effect.
-    fn notes(&self, made: &[Decision]) -> Vec<String> {
-        let mut notes = Vec::new();
-        let Some(first) = made.first() else {
-            return notes;
-        };
-        if first.kind == Kind::Exempt {
-            return notes;
-        }
-        match self.mode.mode {
-            Mode::Block => {}
-            Mode::Log => {
-                notes.push("mode is log: it is counted and reported, and passes".to_owned())
-            }
-            Mode::Off => notes.push("mode is off: nothing is judged".to_owned()),
-        }
-        let thresholds = self.config.reputation;
-        if first.score < thresholds.limit {
-            notes.push(format!(
-                "score {} is below the limit threshold {}: it changes nothing by itself",
-                first.score, thresholds.limit
-            ));
-        } else if first.score < thresholds.block {
-            notes.push(format!(
-                "score {} is below the block threshold {}: it is rate limited, not refused",
-                first.score, thresholds.block
-            ));
-        }
-        for decision in made {
-            let exempt = covers(&decision.prefix)
-                .any(|net| self.at(net).any(|other| other.kind == Kind::Exempt));
-            if exempt {
-                notes.push(format!(
-                    "{} lies in an exemption, which wins",
-                    decision.prefix
-                ));
-            }
-        }
-        notes
-    }
-
-    fn enforce(&mut self, keys: &[Key]) -> anyhow::Result<()> {
-        if keys.iter().any(|key| key.kind == Kind::Exempt) {
-            self.refresh_zones()?;
-        }
-        for key in keys.iter().filter(|key| key.kind == Kind::Block) {
-            self.refresh(key.prefix)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the operator's own decisions back.
-    fn undecide(&mut self, targets: &[IpNet], actor: &str) -> Answer {
-        let kinds = [Kind::Block, Kind::Exempt];
-        let keys: Vec<Key> = targets
-            .iter()
-            .flat_map(|net| {
-                kinds.map(|kind| Key {
-                    prefix: *net,
-                    kind,
-                    origin: Origin::Operator,
-                })
-            })
-            .filter(|key| self.decisions.contains_key(key))
-            .collect();
-        if keys.is_empty() {
-            return Err(self.nothing_to_unblock(targets));
-        }
-        let gone: Vec<Decision> = keys.iter().filter_map(|key| self.forget(key)).collect();
-        let done = self.enforce(&keys).and_then(|()| {
-            self.store
-                .delete_all(&keys)
-                .context("cannot write the change down")
-        });
-        if let Err(error) = done {
-            gone.into_iter()
-                .for_each(|decision| self.remember(decision));
-            if let Err(again) = self.enforce(&keys) {
-                error!("a change could not be taken back: {again:#}");
-            }
-            return Err(unavailable(&error));
-        }
-        let mut notes = Vec::new();
-        for decision in &gone {
-            self.announce_decision("decision.delete", actor, decision);
-            let still = self.explain(decision.prefix.addr(), None);
-            if let Some(reason) = still.reason {
-                notes.push(format!(
-                    "{} is still refused: {reason}; `edgeward explain {}` says why",
-                    decision.prefix,
-                    decision.prefix.addr()
-                ));
-            }
-        }
-        data(Change {
-            decisions: gone,
-            notes,
-        })
-    }
-
-    fn nothing_to_unblock(&self, targets: &[IpNet]) -> Failure {
-        let Some(target) = targets.first() else {
-            return Failure::new(FailureKind::Usage, "no prefix was given");
-        };
-        let mut message = format!("there is no decision of an operator for exactly {target}");
-        let cover =
-            covers(target).find(|net| self.at(*net).any(|found| found.origin == Origin::Operator));
-        if let Some(cover) = cover {
-            message = format!("{message}; {cover} has one");
-        } else if let Some(reason) = self.explain(target.addr(), None).reason {
-            message = format!(
-                "{message}; it is refused by {reason} (`edgeward explain {}`): `edgeward exempt {target}` lets it pass",
-                target.addr()
-            );
-        }
-        Failure::new(FailureKind::NotFound, message)
-    }
-
     fn listing(&self, origin: Option<Origin>, reason: Option<&str>) -> Listing {
         let is_wanted = |decision: &Decision| {
             origin.is_none_or(|origin| origin == decision.origin)
@@ -359,157 +201,18 @@ impl Keeper {
         }
     }
 
-    fn explain(&self, address: IpAddr, port: Option<u16>) -> Explanation {
+    pub(super) fn explain(&self, address: IpAddr, port: Option<u16>) -> Explanation {
         let host = host_network(address);
         let decisions: Vec<&Decision> = covers(&host).flat_map(|net| self.at(net)).collect();
         let facts = Facts::new(&self.config, self.mode.mode, &decisions, self.clock.now());
         explain(&facts, address, port)
-    }
-
-    fn set_mode(
-        &mut self,
-        mode: Mode,
-        for_ms: Option<u64>,
-        confirm_within_ms: Option<u64>,
-        actor: &str,
-    ) -> Answer {
-        let now = self.clock.now().wall_ms;
-        let previous = self.mode.mode;
-        let back = |after: u64| Revert {
-            previous,
-            at: now.saturating_add(after),
-        };
-        let next = ModeState {
-            mode,
-            origin: ModeOrigin::Operator,
-            actor: actor.to_owned(),
-            since: now,
-            until: for_ms.map(back),
-            unconfirmed: confirm_within_ms.map(back),
-        };
-        let old = std::mem::replace(&mut self.mode, next);
-        self.publish_policy();
-        if let Err(error) = self.store.set_mode(&self.mode) {
-            self.mode = old;
-            self.publish_policy();
-            return Err(unavailable(
-                &anyhow::Error::new(error).context("cannot write the mode down"),
-            ));
-        }
-        info!("mode {previous} -> {mode} by {actor}");
-        let detail = json!({ "from": previous, "to": mode, "for_ms": for_ms, "confirm_within_ms": confirm_within_ms });
-        self.announce("security.threat.configuration.update", actor, detail);
-        data(self.mode_report())
-    }
-
-    fn confirm_mode(&mut self, actor: &str) -> Answer {
-        if self.mode.unconfirmed.is_none() {
-            return Err(Failure::new(
-                FailureKind::Conflict,
-                "no mode waits for a confirmation",
-            ));
-        }
-        let mut next = self.mode.clone();
-        next.unconfirmed = None;
-        self.store
-            .set_mode(&next)
-            .map_err(|error| unavailable(&error.into()))?;
-        self.mode = next;
-        self.announce(
-            "security.threat.configuration.update",
-            actor,
-            json!({ "confirmed": self.mode.mode }),
-        );
-        data(self.mode_report())
-    }
-
-    /// Reads the configuration again; a mistake anywhere leaves everything as it was.
-    pub(crate) fn reload(&mut self, actor: &str) -> Answer {
-        let Some(path) = self.config.path.clone() else {
-            return Err(Failure::new(
-                FailureKind::Conflict,
-                "the agent was started without a file",
-            ));
-        };
-        let new = Config::load(&path).map_err(|mistakes| Failure {
-            kind: FailureKind::Configuration,
-            message: format!(
-                "{} has mistakes; the running configuration stays",
-                path.display()
-            ),
-            details: mistakes.kept.iter().map(ToString::to_string).collect(),
-        })?;
-        let roles = Roles::from_config(&new.control).map_err(|errors| Failure {
-            kind: FailureKind::Configuration,
-            message: format!("{} names unknown users or groups", path.display()),
-            details: errors.iter().map(ToString::to_string).collect(),
-        })?;
-        let changes = diff::changes(&self.config, &new);
-        let restart = diff::needs_restart(&self.config, &new);
-        let old = std::mem::replace(&mut self.config, new);
-        self.keep_fixed(&old);
-        // Also puts right what somebody else did to the maps.
-        let done = self
-            .datapath
-            .reread()
-            .and_then(|()| self.reconcile())
-            .and_then(|change| self.attach().map(|()| change));
-        let change = match done {
-            Ok(change) => change,
-            Err(error) => {
-                self.config = old;
-                let again = self.reconcile().and_then(|_| self.attach());
-                if let Err(again) = again {
-                    error!("the former configuration could not be restored: {again:#}");
-                }
-                return Err(unavailable(
-                    &error.context("the running configuration stays"),
-                ));
-            }
-        };
-        self.roles.send_replace(roles);
-        self.notices.clear();
-        let mut notes = Vec::new();
-        if !restart.is_empty() {
-            notes.push(format!(
-                "{} take effect when the agent is started again",
-                restart.join(", ")
-            ));
-        }
-        self.notices.extend(notes.clone());
-        notes.extend(self.config.warnings.iter().map(ToString::to_string));
-        info!(?change, "reloaded {}", path.display());
-        self.announce("system.agent.reload", actor, json!({ "changes": changes }));
-        data(json!({
-            "changes": changes,
-            "notes": notes,
-            "entries": { "added": change.added, "changed": change.changed, "removed": change.removed },
-        }))
-    }
-
-    /// What a reload cannot change keeps its running value, so that reports stay true.
-    fn keep_fixed(&mut self, old: &Config) {
-        self.config.socket.clone_from(&old.socket);
-        self.config.state_dir.clone_from(&old.state_dir);
-        self.config.bpffs_dir.clone_from(&old.bpffs_dir);
-        self.config.capacity = old.capacity;
-        self.config.events.ring_bytes = old.events.ring_bytes;
-        self.config.events.kept_max = old.events.kept_max;
-    }
-
-    fn detach(&mut self, actor: &str) -> Answer {
-        self.announce("system.agent.detach", actor, json!({}));
-        self.datapath.detach().map_err(internal)?;
-        warn!("detached by {actor}: nothing is judged on this host any more");
-        self.done = true;
-        data(json!({ "detached": true }))
     }
 }
 
 /// Decisions that one answer shows.
 const DECISIONS_SHOWN_MAX: usize = 100_000;
 
-fn data(value: impl Serialize) -> Answer {
+pub(super) fn data(value: impl Serialize) -> Answer {
     serde_json::to_value(value)
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
@@ -519,10 +222,10 @@ fn usage(error: impl ToString) -> Failure {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn internal(error: anyhow::Error) -> Failure {
+pub(super) fn internal(error: anyhow::Error) -> Failure {
     Failure::new(FailureKind::Internal, format!("{error:#}"))
 }
 
-fn unavailable(error: &anyhow::Error) -> Failure {
+pub(super) fn unavailable(error: &anyhow::Error) -> Failure {
     Failure::new(FailureKind::Unavailable, format!("{error:#}"))
 }

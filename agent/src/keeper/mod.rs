@@ -6,9 +6,11 @@
 
 mod clock;
 mod commands;
+mod decisions;
 mod guard;
 mod kernel_events;
 mod report;
+mod settings;
 mod timers;
 mod verify;
 mod wanted;

@@ -1,0 +1,156 @@
+//! What is set as a whole: the mode, the configuration, and the way out.
+
+use serde_json::json;
+use tracing::{error, info, warn};
+
+use super::{
+    Keeper,
+    commands::{Answer, data, internal, unavailable},
+};
+use crate::{
+    config::{Config, diff},
+    control::{Failure, FailureKind, roles::Roles},
+    policy::mode::Mode,
+    store::{ModeOrigin, ModeState, Revert},
+};
+
+impl Keeper {
+    pub(super) fn set_mode(
+        &mut self,
+        mode: Mode,
+        for_ms: Option<u64>,
+        confirm_within_ms: Option<u64>,
+        actor: &str,
+    ) -> Answer {
+        let now = self.clock.now().wall_ms;
+        let previous = self.mode.mode;
+        let back = |after: u64| Revert {
+            previous,
+            at: now.saturating_add(after),
+        };
+        let next = ModeState {
+            mode,
+            origin: ModeOrigin::Operator,
+            actor: actor.to_owned(),
+            since: now,
+            until: for_ms.map(back),
+            unconfirmed: confirm_within_ms.map(back),
+        };
+        let old = std::mem::replace(&mut self.mode, next);
+        self.publish_policy();
+        if let Err(error) = self.store.set_mode(&self.mode) {
+            self.mode = old;
+            self.publish_policy();
+            return Err(unavailable(
+                &anyhow::Error::new(error).context("cannot write the mode down"),
+            ));
+        }
+        info!("mode {previous} -> {mode} by {actor}");
+        let detail = json!({ "from": previous, "to": mode, "for_ms": for_ms, "confirm_within_ms": confirm_within_ms });
+        self.announce("security.threat.configuration.update", actor, detail);
+        data(self.mode_report())
+    }
+
+    pub(super) fn confirm_mode(&mut self, actor: &str) -> Answer {
+        if self.mode.unconfirmed.is_none() {
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                "no mode waits for a confirmation",
+            ));
+        }
+        let mut next = self.mode.clone();
+        next.unconfirmed = None;
+        self.store
+            .set_mode(&next)
+            .map_err(|error| unavailable(&error.into()))?;
+        self.mode = next;
+        self.announce(
+            "security.threat.configuration.update",
+            actor,
+            json!({ "confirmed": self.mode.mode }),
+        );
+        data(self.mode_report())
+    }
+
+    /// Reads the configuration again; a mistake anywhere leaves everything as it was.
+    pub(crate) fn reload(&mut self, actor: &str) -> Answer {
+        let Some(path) = self.config.path.clone() else {
+            return Err(Failure::new(
+                FailureKind::Conflict,
+                "the agent was started without a file",
+            ));
+        };
+        let new = Config::load(&path).map_err(|mistakes| Failure {
+            kind: FailureKind::Configuration,
+            message: format!(
+                "{} has mistakes; the running configuration stays",
+                path.display()
+            ),
+            details: mistakes.kept.iter().map(ToString::to_string).collect(),
+        })?;
+        let roles = Roles::from_config(&new.control).map_err(|errors| Failure {
+            kind: FailureKind::Configuration,
+            message: format!("{} names unknown users or groups", path.display()),
+            details: errors.iter().map(ToString::to_string).collect(),
+        })?;
+        let changes = diff::changes(&self.config, &new);
+        let restart = diff::needs_restart(&self.config, &new);
+        let old = std::mem::replace(&mut self.config, new);
+        self.keep_fixed(&old);
+        // Also puts right what somebody else did to the maps.
+        let done = self
+            .datapath
+            .reread()
+            .and_then(|()| self.reconcile())
+            .and_then(|change| self.attach().map(|()| change));
+        let change = match done {
+            Ok(change) => change,
+            Err(error) => {
+                self.config = old;
+                let again = self.reconcile().and_then(|_| self.attach());
+                if let Err(again) = again {
+                    error!("the former configuration could not be restored: {again:#}");
+                }
+                return Err(unavailable(
+                    &error.context("the running configuration stays"),
+                ));
+            }
+        };
+        self.roles.send_replace(roles);
+        self.notices.clear();
+        let mut notes = Vec::new();
+        if !restart.is_empty() {
+            notes.push(format!(
+                "{} take effect when the agent is started again",
+                restart.join(", ")
+            ));
+        }
+        self.notices.extend(notes.clone());
+        notes.extend(self.config.warnings.iter().map(ToString::to_string));
+        info!(?change, "reloaded {}", path.display());
+        self.announce("system.agent.reload", actor, json!({ "changes": changes }));
+        data(json!({
+            "changes": changes,
+            "notes": notes,
+            "entries": { "added": change.added, "changed": change.changed, "removed": change.removed },
+        }))
+    }
+
+    /// What a reload cannot change keeps its running value, so that reports stay true.
+    fn keep_fixed(&mut self, old: &Config) {
+        self.config.socket.clone_from(&old.socket);
+        self.config.state_dir.clone_from(&old.state_dir);
+        self.config.bpffs_dir.clone_from(&old.bpffs_dir);
+        self.config.capacity = old.capacity;
+        self.config.events.ring_bytes = old.events.ring_bytes;
+        self.config.events.kept_max = old.events.kept_max;
+    }
+
+    pub(super) fn detach(&mut self, actor: &str) -> Answer {
+        self.announce("system.agent.detach", actor, json!({}));
+        self.datapath.detach().map_err(internal)?;
+        warn!("detached by {actor}: nothing is judged on this host any more");
+        self.done = true;
+        data(json!({ "detached": true }))
+    }
+}
