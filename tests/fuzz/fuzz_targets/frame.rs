@@ -2,7 +2,7 @@
 //! already said, an independent parser reads the same, and a reset is never longer than its cause.
 #![no_main]
 
-#[path = "../../tests/shared/independent.rs"]
+#[path = "../../tests/common/independent.rs"]
 mod independent;
 
 use edgeward_ebpf::{

@@ -11,10 +11,10 @@ mod run;
 mod style;
 mod world;
 
-#[path = "../shared/edge.rs"]
+#[path = "../common/edge.rs"]
 #[expect(dead_code, reason = "shared with the verdict tests")]
 mod edge;
-#[path = "../shared/independent.rs"]
+#[path = "../common/independent.rs"]
 mod independent;
 
 use style::Style;

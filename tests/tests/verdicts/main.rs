@@ -1,6 +1,6 @@
 //! Every row of the verdict as the real kernel gives it, asked by the real agent, in every form of frame.
 
-#[path = "../shared/edge.rs"]
+#[path = "../common/edge.rs"]
 mod edge;
 mod entries;
 mod events;
