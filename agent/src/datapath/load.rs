@@ -3,7 +3,11 @@
 use std::{collections::HashMap, path::Path};
 
 use anyhow::{Context as _, anyhow, bail};
-use aya::{Ebpf, EbpfLoader, maps::MapInfo, programs::Xdp};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::MapInfo,
+    programs::{ProgramError, Xdp},
+};
 use edgeward_ebpf::{
     abi::{
         ABI_VERSION, CLASSES, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits, Listed,
@@ -11,7 +15,7 @@ use edgeward_ebpf::{
     },
     lookup::{filter6, table4},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{STASH, Sizes, pins::Pins, sys, tables::Opened};
 
@@ -35,9 +39,7 @@ pub(super) fn load(pins: &Pins, sizes: &Sizes) -> anyhow::Result<(Ebpf, Opened)>
         .load(PROGRAM)
         .context("the kernel refused the program's maps")?;
     let name = program_name(&kernel_release()?)?;
-    program(&mut ebpf, name)?
-        .load()
-        .context("the kernel refused the program")?;
+    program(&mut ebpf, name)?.load().map_err(refused)?;
     let mut opened = HashMap::new();
     for (spec, path) in &paths {
         let map = sys::open_pin(path)
@@ -45,6 +47,33 @@ pub(super) fn load(pins: &Pins, sizes: &Sizes) -> anyhow::Result<(Ebpf, Opened)>
         opened.insert(spec.name, map);
     }
     Ok((ebpf, opened))
+}
+
+/// A sentence instead of the verifier's walk, which has thousands of lines and goes to the debug log.
+fn refused(error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return anyhow::Error::new(error).context("the kernel refused the program");
+    };
+    let walk = verifier_log.to_string();
+    debug!("the verifier's walk:\n{walk}");
+    let why = complaint(&walk);
+    anyhow::Error::new(io_error).context(format!(
+        "the kernel refused the program: {why} (EDGEWARD_LOG=debug shows the verifier's walk)"
+    ))
+}
+
+/// What the verifier complained of: its last line before the statistics.
+fn complaint(walk: &str) -> &str {
+    const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
+    walk.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !STATISTICS.iter().any(|word| line.starts_with(word)))
+        .unwrap_or("it says no more")
 }
 
 /// The loaded program.
@@ -272,7 +301,15 @@ const MMAPABLE: u32 = 1 << 10;
 #[cfg(test)]
 mod tests {
 
-    use super::program_name;
+    use super::{complaint, program_name};
+
+    #[test]
+    fn the_complaint_is_the_last_line_before_the_statistics() {
+        let walk = "0: R1=ctx()\nR0 offset is outside of the packet\nverification time 3 usec\n\
+                    stack depth 336\nprocessed 1682 insns (limit 1000000)\n";
+        assert_eq!(complaint(walk), "R0 offset is outside of the packet");
+        assert_eq!(complaint(""), "it says no more");
+    }
 
     #[test]
     fn the_kernel_decides_which_program() {
