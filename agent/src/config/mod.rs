@@ -7,12 +7,14 @@
 mod checks;
 pub mod diff;
 pub mod duration;
+mod endpoint;
 pub mod error;
 pub mod list_file;
 pub mod networks;
 mod places;
 mod raw;
 mod sections;
+mod service;
 mod types;
 mod zones;
 
@@ -22,11 +24,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub use error::{Mistake, Mistakes, Severity};
 pub use networks::Networks;
+pub use service::{
+    Certificate, FailurePolicy, Gateway, GatewayLimits, Header, LimitKey, LimitMode, RefusalPages,
+    RequestLimit, Service, UnknownClient, UpstreamProtocol,
+};
 pub use types::{
-    Capacity, Control, EventLimits, Header, Interfaces, List, Principals, RateLimit, Service,
-    Thresholds, Uses, Zone,
+    Capacity, Control, EventLimits, Interfaces, List, Principals, RateLimit, Thresholds, Uses, Zone,
 };
 
 use crate::policy::mode::{Mode, Refusal, Unreadable};
@@ -66,6 +72,8 @@ pub struct Config {
     pub lists: Vec<List>,
     /// Services in the order of the file; names and ports are unique.
     pub services: Vec<Service>,
+    /// Decision endpoints in the order of the file; names and listeners are unique.
+    pub endpoints: Vec<Endpoint>,
     /// What is accepted, but deserves a look.
     pub warnings: Vec<Mistake>,
 }
@@ -142,6 +150,7 @@ impl Default for Config {
             zones: Vec::new(),
             lists: Vec::new(),
             services: Vec::new(),
+            endpoints: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -113,40 +113,6 @@ pub struct List {
     pub networks: Networks,
 }
 
-/// Ports where people sign in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Unique among services.
-    pub name: String,
-    /// TCP and UDP, at least one, none of them in another service.
-    pub ports: Vec<u16>,
-    /// Where a trusted proxy names the client.
-    pub header: Header,
-    /// Only trusted proxies and allowed origins may connect.
-    pub restricted: bool,
-}
-
-/// Where a trusted proxy names the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Header {
-    /// `X-Forwarded-For`.
-    #[default]
-    XForwardedFor,
-    /// `Forwarded`, RFC 7239.
-    Forwarded,
-    /// `X-Real-IP`.
-    XRealIp,
-    /// `True-Client-IP`.
-    TrueClientIp,
-    /// `CF-Connecting-IP`.
-    CfConnectingIp,
-    /// `CloudFront-Viewer-Address`.
-    CloudfrontViewerAddress,
-    /// PROXY protocol v1 or v2 ahead of the request.
-    ProxyProtocol,
-}
-
 impl Uses {
     /// Neither logged nor refused; wins over everything else.
     pub const EXEMPT: Self = Self(1);
@@ -200,34 +166,6 @@ impl Uses {
             .filter(|(_, one)| self.contains(*one))
             .map(|(name, _)| *name)
             .collect()
-    }
-}
-
-impl Header {
-    /// The words of the configuration.
-    pub const NAMED: [(&'static str, Self); 7] = [
-        ("x-forwarded-for", Self::XForwardedFor),
-        ("forwarded", Self::Forwarded),
-        ("x-real-ip", Self::XRealIp),
-        ("true-client-ip", Self::TrueClientIp),
-        ("cf-connecting-ip", Self::CfConnectingIp),
-        ("cloudfront-viewer-address", Self::CloudfrontViewerAddress),
-        ("proxy-protocol", Self::ProxyProtocol),
-    ];
-
-    /// The word of the configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::NAMED
-            .iter()
-            .find(|(_, header)| *header == self)
-            .map_or("", |(name, _)| name)
-    }
-}
-
-impl fmt::Display for Header {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -122,6 +122,7 @@ pub(super) fn services<'a>(top: &Table<'a>) -> Vec<Typed<'a, Service>> {
                 ports: ports.iter().map(|(port, _)| *port).collect(),
                 header,
                 restricted,
+                ..Service::default()
             };
             Typed {
                 value,

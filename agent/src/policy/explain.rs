@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     asked::{Asked, step},
+    chain::ClientReason,
     clock::Now,
     decision::Decision,
     mode::{Mode, Refusal},
@@ -43,14 +44,6 @@ pub struct Facts<'a> {
     pub thresholds: Thresholds,
     /// The present.
     pub now: Now,
-}
-
-/// How the judged address was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientReason {
-    /// It is the other end of the connection.
-    Peer,
 }
 
 /// The address to be judged, and how it was found.

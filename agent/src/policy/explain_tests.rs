@@ -48,8 +48,8 @@ fn service(name: &str, ports: &[u16], restricted: bool) -> Service {
     Service {
         name: name.to_owned(),
         ports: ports.to_vec(),
-        header: Header::default(),
         restricted,
+        ..Service::default()
     }
 }
 
