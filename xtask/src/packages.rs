@@ -19,7 +19,13 @@ pub(crate) const TEST: &[&str] = &[
     "iptables",
     "xdp-tools",
     "curl",
+    "haproxy",
+    "nghttp2-client",
+    "openssl",
     "python3",
+    "python3-pip",
+    "python3-websockets",
+    "wrk",
 ];
 
 /// What `vm` boots other kernels with.
@@ -45,7 +51,13 @@ const TRIED: &[(&str, &str)] = &[
     ("iptables", "1.8.9-2"),
     ("xdp-tools", "1.3.1-1"),
     ("curl", "7.88.1-10+deb12u15"),
+    ("haproxy", "2.6.12-1+deb12u4"),
+    ("nghttp2-client", "1.52.0-1+deb12u3"),
+    ("openssl", "3.0.19-1~deb12u2"),
     ("python3", "3.11.2-1+b1"),
+    ("python3-pip", "23.0.1+dfsg-1"),
+    ("python3-websockets", "10.4-1"),
+    ("wrk", "4.1.0-3+b2"),
     ("qemu-system-x86", "1:7.2+dfsg-7+deb12u18+b3"),
     ("busybox-static", "1:1.35.0-4+deb12u1+b1"),
     ("cpio", "2.13+dfsg-7.1"),
@@ -57,6 +69,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("iproute2", "ip"),
     ("nftables", "nft"),
     ("xdp-tools", "xdp-filter"),
+    ("nghttp2-client", "h2load"),
+    ("python3-pip", "pip3"),
+    // A module, which no command shows; the interpreter at least.
+    ("python3-websockets", "python3"),
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("busybox-static", "busybox"),
 ];
@@ -208,18 +224,34 @@ fn apt() -> Result<Command> {
     Ok(command)
 }
 
-/// nginx is wanted as a program, not as a server on port 80 of the developer's machine: its unit
-/// is masked while the package is set up, and left disabled.
+/// nginx and HAProxy are wanted as programs, not as servers of the developer's machine: their units are masked while
+/// the packages are set up, and left disabled.
 fn quiet_services(missing: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
-    let systemd = Path::new("/run/systemd/system").is_dir();
-    if !systemd || !missing.contains(&"nginx-light") || !installed(&["nginx-common"])?.is_empty() {
-        return install();
+    let mut units = Vec::new();
+    if Path::new("/run/systemd/system").is_dir() {
+        for (package, with_unit, unit) in SERVICES {
+            if missing.contains(package) && installed(&[with_unit])?.is_empty() {
+                units.push(*unit);
+            }
+        }
     }
-    shell::run(shell::as_root("systemctl")?.args(["mask", "--quiet", "nginx.service"]))?;
+    let systemctl = |word: &str| -> Result<()> {
+        for unit in &units {
+            shell::run(shell::as_root("systemctl")?.args([word, "--quiet", unit]))?;
+        }
+        Ok(())
+    };
+    systemctl("mask")?;
     let outcome = install();
-    shell::run(shell::as_root("systemctl")?.args(["unmask", "--quiet", "nginx.service"]))?;
+    systemctl("unmask")?;
     if outcome.is_ok() {
-        shell::run(shell::as_root("systemctl")?.args(["disable", "--quiet", "nginx.service"]))?;
+        systemctl("disable")?;
     }
     outcome
 }
+
+/// Packages that start a service: the package asked for, the one that has the unit, the unit.
+const SERVICES: &[(&str, &str, &str)] = &[
+    ("nginx-light", "nginx-common", "nginx.service"),
+    ("haproxy", "haproxy", "haproxy.service"),
+];

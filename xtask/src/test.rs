@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::tally::Tally;
-use crate::{build, build_ebpf, cargo, lint, packages, reproducible, shell};
+use crate::{build, build_ebpf, cargo, lint, packages, proxies, reproducible, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -78,6 +78,10 @@ fn kernel_tests(tally: &mut Tally, filter: Option<&str>) {
     if let Err(error) = shell::as_root("true").and_then(|_| packages::ensure(packages::TEST)) {
         tally.skip("kernel tests", format!("{error:#}"));
         return;
+    }
+    // The tests that need them look for them and count as skipped without (under CI: as failed).
+    if let Err(error) = proxies::ensure() {
+        eprintln!("note: {error:#}");
     }
     let build = ["test", "--package", "edgeward-tests", "--tests", "--no-run"];
     let tests = match cargo::executables(&build) {
