@@ -1,6 +1,6 @@
 //! The running agent: the only place that knows every task.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use tokio::{
@@ -12,10 +12,13 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    clock::Clock,
     config::{Config, Interfaces},
     control::{Command, EventFeed, roles::Roles, server},
+    gate::Gate,
     keeper::{EventContext, Keeper, Shared, forward},
-    privileges,
+    policy::snapshot::Snapshot,
+    privileges, random,
 };
 
 /// Runs until it is told to stop. What the kernel enforces stays when this returns.
@@ -36,10 +39,20 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     })?;
     let (roles_sender, roles) = watch::channel(roles);
     let (context_sender, context) = watch::channel(EventContext::default());
+    let (snapshot_sender, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+    let gate = Gate::new(
+        snapshot,
+        feed.clone(),
+        Clock::new(),
+        random::secret()?,
+        config.events.per_second_max,
+    );
     let shared = Shared {
         feed: feed.clone(),
         roles: roles_sender,
         context: context_sender,
+        snapshot: snapshot_sender,
+        gate,
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     let ring = keeper.take_events()?;

@@ -2,6 +2,7 @@
 
 mod agent;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod control;
 pub mod datapath;
@@ -14,6 +15,7 @@ mod gate;
 mod keeper;
 pub mod policy;
 mod privileges;
+mod random;
 pub mod store;
 
 pub use agent::run;

@@ -69,7 +69,7 @@ pub enum UnknownClient {
 }
 
 /// The agent as a reverse proxy for connections that come from trusted proxies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gateway {
     /// What happens to new connections while the gateway does not serve.
     pub fail: FailurePolicy,
@@ -246,21 +246,6 @@ impl Default for Service {
             gateway: None,
             limits: Vec::new(),
             refusals: RefusalPages::default(),
-        }
-    }
-}
-
-impl Default for Gateway {
-    fn default() -> Self {
-        Self {
-            fail: FailurePolicy::default(),
-            upstream: None,
-            upstream_protocol: UpstreamProtocol::default(),
-            upstream_tls: false,
-            upstream_ca: None,
-            upstream_proxy_protocol: false,
-            certificates: Vec::new(),
-            limits: GatewayLimits::default(),
         }
     }
 }

@@ -42,8 +42,66 @@ pub struct Status {
     pub unreadable: BTreeMap<String, u64>,
     /// Events: `sent`, `suppressed`, `lost` …
     pub events: BTreeMap<String, u64>,
+    /// Requests that were judged behind proxies.
+    pub proxied: ProxiedReport,
     /// What the operator should know.
     pub warnings: Vec<String>,
+}
+
+/// Requests that were judged behind proxies, since the agent's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProxiedReport {
+    /// By service.
+    pub services: Vec<ProxiedService>,
+    /// Requests and connections that never came to a judgement, by way (`gateway`, `endpoint`, `observe`) and cause.
+    pub rejected: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How long Edgeward's own part took, by way.
+    pub latency: BTreeMap<String, LatencyReport>,
+    /// Events: `sent`, `suppressed`.
+    pub events: BTreeMap<String, u64>,
+    /// The gateway's gauges: connections, requests in progress, …
+    pub gateway: BTreeMap<String, u64>,
+    /// Steering of connections to the gateway: `steered`, `bypassed_stalled`, …
+    pub steering: BTreeMap<String, u64>,
+}
+
+/// Requests of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProxiedService {
+    /// Its name.
+    pub name: String,
+    /// Let on, by way.
+    pub passed: BTreeMap<String, u64>,
+    /// Let on because the client is exempt.
+    pub exempt: u64,
+    /// Judged by the nearest readable hop, since the client could not be read.
+    pub unknown_clients: u64,
+    /// Refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Let on though block mode or an enforced limit would have refused, by reason.
+    pub would_refuse: BTreeMap<String, u64>,
+    /// Both of the above by path; rare ones together.
+    pub refused_paths: BTreeMap<String, u64>,
+}
+
+/// A histogram in six numbers; durations in microseconds, rounded up to the bucket's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LatencyReport {
+    /// How many.
+    pub count: u64,
+    /// Their mean.
+    pub mean_us: u64,
+    /// Half took at most this long.
+    pub p50_us: u64,
+    /// Nine in ten.
+    pub p90_us: u64,
+    /// 99 in a hundred.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// `mode`, and part of `status`.

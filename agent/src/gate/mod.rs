@@ -3,21 +3,29 @@
 //! answer reaches the client is the caller's business, what it says is `refusal`'s.
 
 mod counters;
+mod events;
 mod refusal;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tracing::debug;
 
-pub(crate) use self::{
-    counters::{GateCounters, GateReport, Latency},
-    refusal::{Refusal, Wanted},
+pub(crate) use self::refusal::{Refusal, Wanted};
+use self::{
+    counters::{Counted, Counters},
+    events::{Events, Said},
 };
 use crate::{
-    control::EventFeed,
+    clock::Clock,
+    control::{EventFeed, report::ProxiedReport},
     policy::{
-        chain::Forwarding,
-        request::{RequestFacts, Ruling},
+        chain::{ClientReason, Forwarding},
+        clock::Now,
+        explain::{Action, Judged},
+        limits::Limited,
+        mode::Mode,
+        request::{Reason, RequestFacts, Ruling},
         snapshot::Snapshot,
     },
 };
@@ -28,8 +36,9 @@ pub(crate) struct Gate(Arc<Inner>);
 
 struct Inner {
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    feed: EventFeed,
-    counters: GateCounters,
+    clock: Clock,
+    counters: Counters,
+    events: Events,
 }
 
 /// Who asks, for counters and events.
@@ -63,17 +72,24 @@ pub(crate) struct Decision {
     pub(crate) ruling: Ruling,
     /// Present if the request is to be refused.
     pub(crate) refusal: Option<Refusal>,
-    /// Values of `X-Edgeward-Client`, `-Verdict`, `-Reason`, `-Score` and, in log mode where it would have been
-    /// refused, `-Would` (`deny` or `limit`), for a request that is let on.
+    /// `x-edgeward-client`, `-verdict`, `-reason` and `-score` of a request that is let on. In log mode the verdict is
+    /// what block mode would have acted on.
     pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 impl Gate {
-    pub(crate) fn new(snapshot: watch::Receiver<Arc<Snapshot>>, feed: EventFeed) -> Self {
+    pub(crate) fn new(
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        feed: EventFeed,
+        clock: Clock,
+        seed: u64,
+        events_per_second_max: u32,
+    ) -> Self {
         Self(Arc::new(Inner {
             snapshot,
-            feed,
-            counters: GateCounters::default(),
+            clock,
+            counters: Counters::default(),
+            events: Events::new(feed, seed, events_per_second_max),
         }))
     }
 
@@ -92,17 +108,10 @@ impl Gate {
     where
         L: DoubleEndedIterator<Item = &'a [u8]> + Clone,
     {
-        let ruling = snapshot.judge(
-            &head.facts,
-            forwarding,
-            crate::policy::clock::Now::default(),
-        );
-        let _ = (&self.0.feed, head.via, head.method, head.host);
-        Decision {
-            ruling,
-            refusal: None,
-            headers: Vec::new(),
-        }
+        let now = self.0.clock.now();
+        let ruling = snapshot.judge(&head.facts, forwarding, now);
+        let outcome = self.outcome(snapshot, head, &ruling, now);
+        self.record(snapshot, head, ruling, outcome, now)
     }
 
     /// Counts how long the gateway or an endpoint took over its own part of a request.
@@ -111,19 +120,141 @@ impl Gate {
     }
 
     /// Counts a request that never came to a judgement: `cause` is a word of a closed set.
-    pub(crate) fn rejected(
-        &self,
-        via: Via,
-        service: Option<usize>,
-        cause: &'static str,
-        peer: IpAddr,
-    ) {
-        let _ = (service, peer);
+    pub(crate) fn rejected(&self, via: Via, cause: &'static str, peer: Option<IpAddr>) {
+        debug!(
+            via = via.name(),
+            cause,
+            ?peer,
+            "a request that cannot be judged"
+        );
         self.0.counters.rejected(via, cause);
     }
 
     /// For `status`.
-    pub(crate) fn report(&self) -> GateReport {
-        self.0.counters.report()
+    pub(crate) fn report(&self) -> ProxiedReport {
+        let totals = self.0.events.totals();
+        let events = [("sent", totals.sent), ("suppressed", totals.suppressed)];
+        ProxiedReport {
+            events: events
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+            ..self.0.counters.report()
+        }
+    }
+
+    /// What the ruling and the limits of requests say together.
+    fn outcome(&self, snapshot: &Snapshot, head: &Head<'_>, ruling: &Ruling, now: Now) -> Outcome {
+        let nothing = Outcome {
+            reason: None,
+            enforced: false,
+            limited: None,
+        };
+        if snapshot.mode == Mode::Off {
+            return nothing;
+        }
+        if ruling.verdict == Judged::Deny {
+            return Outcome {
+                reason: ruling.reason,
+                enforced: ruling.action == Action::Refuse && head.via != Via::Observe,
+                limited: None,
+            };
+        }
+        let _ = now;
+        nothing
+    }
+
+    /// Counts, makes the event and builds the answer.
+    fn record(
+        &self,
+        snapshot: &Snapshot,
+        head: &Head<'_>,
+        ruling: Ruling,
+        outcome: Outcome,
+        now: Now,
+    ) -> Decision {
+        let services = &snapshot.services;
+        let service = services.get(head.facts.service);
+        let name = service.map_or("", |service| service.name.as_str());
+        let unknown = ruling.chain.reason == ClientReason::Unknown && snapshot.mode != Mode::Off;
+        let counted = match outcome.reason {
+            None if ruling.exempt => Counted::Exempt,
+            None => Counted::Passed,
+            Some(reason) if outcome.enforced => Counted::Refused(reason),
+            Some(reason) => Counted::WouldRefuse(reason),
+        };
+        let counters = self.0.counters.service(name);
+        counters.add(head.via, counted, unknown, head.facts.path);
+        let event_id = (outcome.reason.is_some() || unknown).then(|| {
+            let said = Said {
+                head,
+                ruling: &ruling,
+                reason: outcome.reason,
+                limit: outcome
+                    .limited
+                    .as_ref()
+                    .map(|limited| limited.limit.as_str()),
+                enforced: outcome.enforced,
+            };
+            self.0.events.say(snapshot, &said, now.wall_ms)
+        });
+        let refusal = match (event_id, outcome.enforced, service) {
+            (Some(event_id), true, Some(service)) => Some(Refusal {
+                status: match outcome.limited {
+                    Some(_) => service.refusals.limit_status,
+                    None => service.refusals.status,
+                },
+                retry_after: outcome.limited.map(|limited| limited.retry_after),
+                event_id,
+                services: Arc::clone(services),
+                service: head.facts.service,
+            }),
+            _ => None,
+        };
+        let headers = headers(&ruling, outcome.reason, refusal.is_some());
+        Decision {
+            ruling,
+            refusal,
+            headers,
+        }
     }
 }
+
+/// What the ruling and the limits say together.
+struct Outcome {
+    reason: Option<Reason>,
+    enforced: bool,
+    limited: Option<Limited>,
+}
+
+/// What the next layer is told of a request that is let on.
+fn headers(ruling: &Ruling, reason: Option<Reason>, refused: bool) -> Vec<(&'static str, String)> {
+    if refused {
+        return Vec::new();
+    }
+    let verdict = match ruling.verdict {
+        _ if reason == Some(Reason::RateLimit) => "limit",
+        Judged::Pass | Judged::Defer => "pass",
+        Judged::Deny => "deny",
+        Judged::Limit => "limit",
+    };
+    let mut headers = vec![
+        (CLIENT, ruling.chain.client.to_string()),
+        (VERDICT, verdict.to_owned()),
+    ];
+    let reason = reason.or(ruling.reason);
+    headers.extend(reason.map(|reason| (REASON, reason.name().to_owned())));
+    if ruling.score > 0 && ruling.score <= 100 {
+        headers.push((SCORE, ruling.score.to_string()));
+    }
+    headers
+}
+
+/// The names of the headers above: whoever passes a request on removes these first, whoever sent them.
+pub(crate) const CLIENT: &str = "x-edgeward-client";
+/// `pass`, `deny` or `limit`.
+pub(crate) const VERDICT: &str = "x-edgeward-verdict";
+/// Why it would have been refused, or is watched.
+pub(crate) const REASON: &str = "x-edgeward-reason";
+/// 1 to 100.
+pub(crate) const SCORE: &str = "x-edgeward-score";

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::clock::Clock;
 use crate::{
+    clock::Clock,
     control::EventFeed,
     datapath::{Event, EventRing, watch_ring},
     policy::classes::{ClassOrigin, Classes},

@@ -4,7 +4,6 @@
 //! there is nothing to lock. What is enforced comes first, what is remembered second, the answer last:
 //! an acknowledged change is both in force and on disk.
 
-mod clock;
 mod commands;
 mod decisions;
 mod guard;
@@ -15,25 +14,30 @@ mod timers;
 mod verify;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use anyhow::Context as _;
 use ipnet::IpNet;
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::clock::Clock;
 pub(crate) use self::kernel_events::{EventContext, forward};
 use crate::{
+    clock::Clock,
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
     datapath::{Change, Datapath, EventRing, Sizes},
+    gate::Gate,
     policy::{
         classes::Classes,
         decision::{Decision, Key, Kind, Origin},
         listing::{Evicted, effective},
+        snapshot::Snapshot,
     },
+    random,
     store::{ModeOrigin, ModeState, Store},
 };
 
@@ -54,6 +58,8 @@ pub(crate) struct Keeper {
     feed: EventFeed,
     roles: watch::Sender<Roles>,
     context: watch::Sender<EventContext>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    gate: Gate,
     evicted: Evicted,
     /// What the operator should know until the next reload.
     notices: Vec<String>,
@@ -67,6 +73,9 @@ pub(crate) struct Shared {
     pub(crate) feed: EventFeed,
     pub(crate) roles: watch::Sender<Roles>,
     pub(crate) context: watch::Sender<EventContext>,
+    /// What proxied requests are judged by; the keeper publishes it with every change.
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) gate: Gate,
 }
 
 impl Keeper {
@@ -77,7 +86,7 @@ impl Keeper {
         shared: Shared,
     ) -> anyhow::Result<Self> {
         let clock = Clock::new();
-        let seed = seed()?;
+        let seed = random::secret()?;
         let datapath = Datapath::open(&config.bpffs_dir, &Sizes::of(&config), seed)?;
         let mut store = Store::open(&config.state_dir)?;
         let mut notices = Vec::new();
@@ -109,6 +118,8 @@ impl Keeper {
             feed: shared.feed,
             roles: shared.roles,
             context: shared.context,
+            snapshot: shared.snapshot,
+            gate: shared.gate,
             evicted: Evicted::default(),
             notices,
             missing_interfaces: Vec::new(),
@@ -297,14 +308,4 @@ fn first_mode(store: &mut Store, config: &Config, now: u64) -> anyhow::Result<Mo
     };
     store.set_mode(&state)?;
     Ok(state)
-}
-
-/// A secret for the hashes: who chooses addresses must not choose where they fall.
-fn seed() -> anyhow::Result<u64> {
-    use std::io::Read as _;
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
-    Ok(u64::from_ne_bytes(bytes))
 }

@@ -52,6 +52,7 @@ impl Keeper {
             reasons: reasons(&counters),
             unreadable: named(&counters, CounterKind::Unreadable, ""),
             events: named(&counters, CounterKind::Other, "events_"),
+            proxied: self.gate.report(),
             warnings: self.warnings(),
         })
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::{Header, Networks},
+    config::Networks,
     policy::{
         decision::{Kind, Origin},
         random::Random,

@@ -5,12 +5,13 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// What the agent makes of a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Nothing is evaluated; packets are still counted.
     Off,
     /// The verdict is computed, counted and reported; the packet passes.
+    #[default]
     Log,
     /// The verdict is enforced.
     Block,

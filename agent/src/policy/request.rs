@@ -64,6 +64,12 @@ impl Reason {
         Self::ClientUnknown,
     ];
 
+    /// Its place in [`Reason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The word of events, counters and `explain`.
     #[must_use]
     pub const fn name(self) -> &'static str {

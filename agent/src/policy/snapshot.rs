@@ -14,7 +14,7 @@ use super::{
 use crate::config::Service;
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The mode in force.
     pub mode: Mode,

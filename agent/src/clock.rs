@@ -7,12 +7,12 @@ use crate::{datapath::boot_ns, policy::clock::Now};
 /// Both clocks with their distance as it was at the start: a step of the wall clock while the agent
 /// runs neither prolongs nor ends a decision, and the same expiry always gives the same tick.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     wall_at_boot_ms: u64,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -23,7 +23,7 @@ impl Clock {
         }
     }
 
-    pub(super) fn now(self) -> Now {
+    pub(crate) fn now(self) -> Now {
         let boot_ms = boot_ns() / NS_A_MS;
         Now {
             wall_ms: self.wall_at_boot_ms.saturating_add(boot_ms),
@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// Milliseconds since the Unix epoch of a moment of `CLOCK_BOOTTIME`.
-    pub(super) const fn wall_ms(self, boot_ns: u64) -> u64 {
+    pub(crate) const fn wall_ms(self, boot_ns: u64) -> u64 {
         self.wall_at_boot_ms.saturating_add(boot_ns / NS_A_MS)
     }
 }
