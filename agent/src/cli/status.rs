@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Context, Outcome, mode, output, read};
-use crate::control::{Request, report::Status};
+use crate::control::{
+    Request,
+    report::{ProxiedReport, Status},
+};
 
 pub(super) fn execute(context: &mut Context<'_>) -> Outcome {
     let data = context.ask(Request::Status)?;
@@ -51,9 +54,69 @@ pub(super) fn render(status: &Status, now: u64) -> String {
     sheet.add(refused, counters(&status.reasons));
     sheet.add("unreadable", counters(&status.unreadable));
     sheet.add("events", counters(&status.events));
+    proxied(&mut sheet, &status.proxied);
     sheet.add("warnings", status.warnings.join("\n"));
     sheet.render()
 }
+
+/// What happened behind proxies; nothing is said where nothing is asked of them.
+fn proxied(sheet: &mut output::Sheet, proxied: &ProxiedReport) {
+    for service in &proxied.services {
+        let mut counts = BTreeMap::new();
+        let mut add = |kind: &str, by: &BTreeMap<String, u64>| {
+            for (name, count) in by {
+                counts.insert(format!("{kind}{name}"), *count);
+            }
+        };
+        add("passed, ", &service.passed);
+        add("refused, ", &service.refused);
+        add("would refuse, ", &service.would_refuse);
+        let single = [
+            ("exempt", service.exempt),
+            ("client unknown", service.unknown_clients),
+        ];
+        for (name, count) in single.into_iter().filter(|(_, count)| *count > 0) {
+            counts.insert(name.to_owned(), count);
+        }
+        sheet.add(&format!("service {}", service.name), counters(&counts));
+        if !service.refused_paths.is_empty() {
+            sheet.add("  by path", counters(&top(&service.refused_paths)));
+        }
+    }
+    for (via, causes) in &proxied.rejected {
+        sheet.add(&format!("{via}, not judged"), counters(causes));
+    }
+    for (via, latency) in &proxied.latency {
+        let text = format!(
+            "{}: half within {} µs, 99 in 100 within {} µs",
+            output::count(latency.count, "request"),
+            output::number(latency.p50_us),
+            output::number(latency.p99_us)
+        );
+        sheet.add(&format!("{via}, time"), text);
+    }
+    sheet.add("gateway", counters(&proxied.gateway));
+    sheet.add("steering", counters(&proxied.steering));
+}
+
+/// The paths that were refused most; the rest together.
+fn top(paths: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let mut sorted: Vec<(&String, &u64)> = paths.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let (shown, rest) = sorted.split_at(sorted.len().min(PATHS_SHOWN));
+    let mut out: BTreeMap<String, u64> = shown
+        .iter()
+        .map(|(path, count)| ((*path).clone(), **count))
+        .collect();
+    let rest: u64 = rest.iter().map(|(_, count)| **count).sum();
+    if rest > 0 {
+        out.insert("(others)".to_owned(), rest);
+    }
+    out
+}
+
+/// Paths of one service in `status`; `--json` has all of them.
+const PATHS_SHOWN: usize = 5;
 
 fn interfaces(status: &Status) -> String {
     if status.interfaces.is_empty() {
