@@ -184,7 +184,10 @@ fn someone_may_reach(zones: &[Typed<'_, Zone>], services: &[Typed<'_, Service>])
     {
         return;
     }
-    for typed in services.iter().filter(|typed| typed.value.restricted) {
+    for typed in services
+        .iter()
+        .filter(|typed| typed.value.restricted && typed.value.restricted_except.is_empty())
+    {
         let what = "is restricted, and no zone is a trusted-proxy, allowed-origin or exempt: nobody can reach it";
         typed.table.warning(
             what.to_owned(),

@@ -245,7 +245,7 @@ fn ends(rest: &[u8]) -> bool {
     matches!(rest.trim_ascii_start(), [] | [b'#' | b';', ..])
 }
 
-fn unreadable(error: &io::Error) -> String {
+pub(super) fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "may not be read (permission denied)".to_owned(),

@@ -305,9 +305,14 @@ const ZONES: &[(&str, &str, &str)] = &[
         "",
     ),
     (
-        "[[service]]\nname = \"s\"\nports = [1]\nrefusal = \"drop\"",
-        "edgeward.toml:4:1: service[0].refusal: unknown key",
+        "[[service]]\nname = \"s\"\nports = [1]\nunreadable = \"drop\"",
+        "edgeward.toml:4:1: service[0].unreadable: unknown key",
         "belongs at the top of the file",
+    ),
+    (
+        "[[service]]\nname = \"s\"\nports = [1]\nrefusal = \"drop\"",
+        "edgeward.toml:4:11: service[0] \"s\".refusal: expected a table, found the string \"drop\"",
+        "write it under [service.refusal]",
     ),
     (
         "[[list]]\nname = \"a\\u001b[31m\"\nnetworks = [\"::1\"]",

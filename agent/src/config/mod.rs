@@ -1,21 +1,28 @@
 //! The configuration: one TOML file and its list files become a [`Config`], or every mistake is named.
 //!
 //! A `Config` is valid by construction; nothing downstream checks it again. The way there is
-//! `raw` (what was typed, with places) → `sections` and `zones` (values) → `checks` (what only shows
-//! when everything is read).
+//! `raw` (what was typed, with places) → `sections`, `zones`, `services`, `gateway`, `endpoints` (values) →
+//! `checks` and `proxied` (what only shows when everything is read).
 
 mod checks;
 pub mod diff;
 pub mod duration;
 mod endpoint;
+mod endpoints;
 pub mod error;
+mod gateway;
+mod getters;
 pub mod list_file;
 pub mod networks;
 mod places;
+mod proxied;
 mod raw;
 mod sections;
 mod service;
+mod services;
+pub mod tls;
 mod types;
+mod validity;
 mod zones;
 
 use std::{
@@ -27,6 +34,7 @@ use std::{
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub use error::{Mistake, Mistakes, Severity};
 pub use networks::Networks;
+pub use proxied::RESERVED_SOURCES;
 pub use service::{
     Certificate, FailurePolicy, Gateway, GatewayLimits, Header, LimitKey, LimitMode, RefusalPages,
     RequestLimit, Service, UnknownClient, UpstreamProtocol,
@@ -207,5 +215,9 @@ fn single(mistake: Mistake) -> Mistakes {
 
 #[cfg(test)]
 mod mistakes_tests;
+#[cfg(test)]
+mod proxied_tests;
+#[cfg(test)]
+mod test_pems;
 #[cfg(test)]
 mod tests;

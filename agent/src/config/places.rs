@@ -72,7 +72,11 @@ pub(super) fn directory(top: &Table<'_>, key: &str, default: PathBuf) -> PathBuf
 
 /// A path from the root, to something below it.
 fn absolute(node: &Node<'_>) -> Option<PathBuf> {
-    let text = node.string()?;
+    absolute_path(node, node.string()?)
+}
+
+/// The same for a part of the value.
+fn absolute_path(node: &Node<'_>, text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let refuse = |what: &str, suggestion: Option<String>| {
         node.error(format!("\"{}\" {what}", shown(text)), suggestion);
@@ -103,12 +107,14 @@ fn absolute(node: &Node<'_>) -> Option<PathBuf> {
 }
 
 pub(super) fn socket(top: &Table<'_>, default: PathBuf) -> PathBuf {
-    let Some(node) = top.get("socket") else {
-        return default;
-    };
-    let Some(path) = absolute(&node) else {
-        return default;
-    };
+    top.get("socket")
+        .and_then(|node| socket_path(&node, node.string()?))
+        .unwrap_or(default)
+}
+
+/// The path of a Unix socket: the value, or what is left of it.
+pub(super) fn socket_path(node: &Node<'_>, text: &str) -> Option<PathBuf> {
+    let path = absolute_path(node, text)?;
     let bytes = path.as_os_str().len();
     if bytes > SOCKET_BYTES_MAX {
         let what = format!(
@@ -116,13 +122,13 @@ pub(super) fn socket(top: &Table<'_>, default: PathBuf) -> PathBuf {
         );
         node.error(what, Some("choose a shorter directory".to_owned()));
     }
-    if node.string().is_some_and(|text| text.ends_with('/')) {
+    if text.ends_with('/') {
         node.error(
             "names a directory",
             Some("add a file name, as in /run/edgeward/control.sock".to_owned()),
         );
     }
-    path
+    Some(path)
 }
 
 pub(super) fn bpffs_dir(top: &Table<'_>, default: PathBuf) -> PathBuf {

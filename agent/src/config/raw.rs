@@ -86,6 +86,19 @@ impl<'t> Source<'t> {
         });
     }
 
+    /// The same for a warning.
+    fn warning_at(&self, at: usize, path: &str, what: String, suggestion: Option<String>) {
+        let (line, column) = self.place(at);
+        let (line, column, severity) = (Some(line), Some(column), Severity::Warning);
+        self.note(Mistake {
+            severity,
+            line,
+            column,
+            suggestion,
+            ..Mistake::error(self.name, path, what)
+        });
+    }
+
     /// Reads the text as TOML; `None` if there is no point in looking at what could be read of it.
     pub(super) fn tree(&self) -> Option<DeTable<'t>> {
         let (tree, errors) = DeTable::parse_recoverable(self.text);
@@ -155,16 +168,8 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn warning(&self, what: String, suggestion: Option<String>) {
-        let (line, column) = self.source.place(self.at);
-        let (line, column, severity) = (Some(line), Some(column), Severity::Warning);
-        let plain = Mistake::error(self.source.name, &self.path, what);
-        self.source.note(Mistake {
-            severity,
-            line,
-            column,
-            suggestion,
-            ..plain
-        });
+        self.source
+            .warning_at(self.at, &self.path, what, suggestion);
     }
 
     /// Puts the name behind the index: `zone[2] "cdn"`. Without it a person would have to count tables.
@@ -218,8 +223,24 @@ impl<'a> Node<'a> {
             .error_at(self.at, &self.path, what.into(), suggestion);
     }
 
+    pub(super) fn warning(&self, what: impl Into<String>, suggestion: Option<String>) {
+        self.source
+            .warning_at(self.at, &self.path, what.into(), suggestion);
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// A value of a table whose keys have been looked at before.
+    pub(super) fn inner(&self, key: &str) -> Option<Self> {
+        let value = self.value.as_table()?.get(key)?;
+        Some(Self {
+            source: self.source,
+            value: value.get_ref(),
+            at: value.span().start,
+            path: format!("{}.{}", self.path, shown(key)),
+        })
     }
 
     pub(super) fn string(&self) -> Option<&'a str> {
@@ -311,7 +332,10 @@ impl<'a> Node<'a> {
 
     pub(super) fn table(&self, known: &[&str]) -> Option<Table<'a>> {
         let Some(entries) = self.value.as_table() else {
-            self.wrong_type("a table", &format!("write it under [{}]", self.path));
+            self.wrong_type(
+                "a table",
+                &format!("write it under [{}]", header(&self.path)),
+            );
             return None;
         };
         let table = Table {
@@ -329,7 +353,7 @@ impl<'a> Node<'a> {
         if !self.value.is_array() {
             self.wrong_type(
                 "an array of tables",
-                &format!("write [[{}]] with two brackets", self.path),
+                &format!("write [[{}]] with two brackets", header(&self.path)),
             );
             return Vec::new();
         }
@@ -351,4 +375,24 @@ impl<'a> Node<'a> {
             Some(suggestion.to_owned()),
         );
     }
+}
+
+/// A path as a table's header has it: `service[0] "login".limit` without index and name.
+fn header(path: &str) -> String {
+    let mut out = String::new();
+    let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
+    for c in path.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '[' => bracketed = true,
+            ']' => bracketed = false,
+            ' ' => {}
+            _ if bracketed => {}
+            _ => out.push(c),
+        }
+    }
+    out
 }

@@ -3,21 +3,21 @@
 //! Every function returns its defaults where a mistake was noted; `Config::parse` throws the result
 //! away then, so a default never stands in for what somebody meant.
 
-use std::{path::Path, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
 use super::{
-    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, duration,
+    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, endpoints,
     error::shown,
-    places,
+    places, proxied,
     raw::{Node, Source, Table},
-    zones,
+    services, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 15] = [
+pub(super) const TOP_KEYS: [&str; 16] = [
     "mode",
     "interfaces",
     "socket",
@@ -33,13 +33,15 @@ pub(super) const TOP_KEYS: [&str; 15] = [
     "zone",
     "list",
     "service",
+    "endpoint",
 ];
 
 pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Config {
     let top = source.root(tree, &TOP_KEYS);
     let zones = zones::zones(&top, base);
     let lists = zones::lists(&top, base);
-    let services = zones::services(&top);
+    let services = services::services(&top, base);
+    let endpoints = endpoints::endpoints(&top, &services);
     let default = Config::default();
     let config = Config {
         mode: top
@@ -69,10 +71,12 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         ..default
     };
     checks::across(&top, &config, &zones, &lists, &services);
+    proxied::across(&config, &zones, &services, &endpoints);
     Config {
         zones: zones.into_iter().map(|typed| typed.value).collect(),
         lists: lists.into_iter().map(|typed| typed.value).collect(),
         services: services.into_iter().map(|typed| typed.value).collect(),
+        endpoints: endpoints.into_iter().map(|typed| typed.value).collect(),
         ..config
     }
 }
@@ -171,10 +175,7 @@ fn rate_limit(table: &Table<'_>) -> RateLimit {
         _ => default,
     };
     RateLimit {
-        window: table
-            .get("window")
-            .and_then(|node| window(&node))
-            .unwrap_or(default.window),
+        window: table.time("window", WINDOW, default.window),
         connections: limit(connections, default.connections),
         packets: limit(packets, default.packets),
         limited_connections: limit(
@@ -185,26 +186,8 @@ fn rate_limit(table: &Table<'_>) -> RateLimit {
     }
 }
 
-fn window(node: &Node<'_>) -> Option<Duration> {
-    match duration::parse(node.string()?) {
-        Ok(window)
-            if (Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&window) =>
-        {
-            Some(window)
-        }
-        Ok(window) => {
-            node.error(
-                format!("{} is out of range", duration::format(window)),
-                Some("write 100ms to 1h".to_owned()),
-            );
-            None
-        }
-        Err(error) => {
-            node.error(error, None);
-            None
-        }
-    }
-}
+/// Of rate limits in the kernel.
+const WINDOW: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 fn capacity(table: &Table<'_>) -> Capacity {
     let default = Capacity::default();

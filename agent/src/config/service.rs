@@ -202,6 +202,46 @@ pub struct RefusalPages {
     pub json: Option<String>,
 }
 
+/// The word of a closed set that stands for `value`.
+pub(super) fn word<T: Copy + PartialEq>(named: &[(&'static str, T)], value: T) -> &'static str {
+    named
+        .iter()
+        .find(|(_, one)| *one == value)
+        .map_or("", |(word, _)| word)
+}
+
+impl UnknownClient {
+    /// The words of the configuration.
+    pub const NAMED: [(&'static str, Self); 2] = [("judge", Self::Judge), ("deny", Self::Deny)];
+}
+
+impl FailurePolicy {
+    /// The words of the configuration.
+    pub const NAMED: [(&'static str, Self); 2] = [("open", Self::Open), ("closed", Self::Closed)];
+}
+
+impl UpstreamProtocol {
+    /// The words of the configuration.
+    pub const NAMED: [(&'static str, Self); 2] = [("http/1.1", Self::Http1), ("h2", Self::Http2)];
+}
+
+impl LimitKey {
+    /// The words of the configuration.
+    pub const NAMED: [(&'static str, Self); 2] = [
+        ("client", Self::Client),
+        ("client-user-agent", Self::ClientUserAgent),
+    ];
+}
+
+impl LimitMode {
+    /// The words of the configuration.
+    pub const NAMED: [(&'static str, Self); 3] = [
+        ("enforce", Self::Enforce),
+        ("preview", Self::Preview),
+        ("off", Self::Off),
+    ];
+}
+
 impl Header {
     /// The words of the configuration.
     pub const NAMED: [(&'static str, Self); 7] = [
@@ -217,10 +257,7 @@ impl Header {
     /// The word of the configuration; for all but PROXY protocol also the header's name in lower case.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::NAMED
-            .iter()
-            .find(|(_, header)| *header == self)
-            .map_or("", |(name, _)| name)
+        word(&Self::NAMED, self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `[[zone]]`, `[[list]]` and `[[service]]`: what each table says by itself. What they say together is `checks`.
+//! `[[zone]]` and `[[list]]`: what each table says by itself. What they say together is `checks`.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Header, List, Networks, Service, Uses, Zone,
+    List, Networks, Uses, Zone,
     error::{Mistake, Severity, shown},
     list_file,
     raw::{Node, Table},
@@ -27,7 +27,6 @@ pub(super) struct Typed<'a, T> {
 
 const ZONE_KEYS: [&str; 4] = ["name", "uses", "networks", "files"];
 const LIST_KEYS: [&str; 5] = ["name", "score", "reason", "networks", "files"];
-const SERVICE_KEYS: [&str; 4] = ["name", "ports", "header", "restricted"];
 
 /// Longest name of a zone, list or service, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -99,43 +98,8 @@ pub(super) fn lists<'a>(top: &Table<'a>, base: &Path) -> Vec<Typed<'a, List>> {
         .collect()
 }
 
-pub(super) fn services<'a>(top: &Table<'a>) -> Vec<Typed<'a, Service>> {
-    let tables = top
-        .get("service")
-        .map(|node| node.tables(&SERVICE_KEYS))
-        .unwrap_or_default();
-    tables
-        .into_iter()
-        .map(|mut table| {
-            let name = name(&mut table);
-            let ports = ports(&table);
-            let header = table
-                .get("header")
-                .and_then(|node| node.word(&Header::NAMED))
-                .unwrap_or_default();
-            let restricted = table
-                .get("restricted")
-                .and_then(|node| node.boolean())
-                .unwrap_or(false);
-            let value = Service {
-                name,
-                ports: ports.iter().map(|(port, _)| *port).collect(),
-                header,
-                restricted,
-                ..Service::default()
-            };
-            Typed {
-                value,
-                table,
-                networks: Vec::new(),
-                ports,
-            }
-        })
-        .collect()
-}
-
 /// The name, which from here on also labels the table's path. Empty if it could not be read.
-fn name(table: &mut Table<'_>) -> String {
+pub(super) fn name(table: &mut Table<'_>) -> String {
     let Some(node) = table.required("name", "\"…\"") else {
         return String::new();
     };
@@ -150,7 +114,7 @@ fn name(table: &mut Table<'_>) -> String {
 }
 
 /// A text that can stand in a line of a log or a terminal.
-fn printable<'a>(node: &Node<'a>, bytes_max: usize) -> Option<&'a str> {
+pub(super) fn printable<'a>(node: &Node<'a>, bytes_max: usize) -> Option<&'a str> {
     let text = node.string()?;
     let fault = if text.is_empty() {
         "is empty".to_owned()
@@ -209,20 +173,6 @@ fn uses(table: &Table<'_>) -> Uses {
         }
     }
     all
-}
-
-fn ports<'a>(table: &Table<'a>) -> Vec<(u16, Node<'a>)> {
-    let Some(node) = table.required("ports", "[443]") else {
-        return Vec::new();
-    };
-    if node.is_empty_array() {
-        node.error(
-            "names no port",
-            Some("write at least one, as in [443]".to_owned()),
-        );
-    }
-    let read = |node: Node<'a>| node.number(1..=u16::MAX).map(|port| (port, node));
-    node.elements().into_iter().filter_map(read).collect()
 }
 
 /// The networks of a zone or list: all of them, and apart those typed in the TOML.
