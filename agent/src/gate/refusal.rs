@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::config::Service;
+use crate::{config::Service, policy::snapshot::Snapshot};
 
 /// Which form the client takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,26 @@ impl Wanted {
 }
 
 impl Refusal {
+    /// A refusal that was told to a proxy, when that comes back for the page.
+    pub(crate) fn again(
+        snapshot: &Snapshot,
+        service: usize,
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+        event_id: &str,
+    ) -> Self {
+        let services = &snapshot.services;
+        Self {
+            status: status
+                .or_else(|| Some(services.get(service)?.refusals.status))
+                .unwrap_or(403),
+            retry_after,
+            event_id: event_id.to_owned(),
+            services: Arc::clone(services),
+            service,
+        }
+    }
+
     /// `Content-Type` and body in the wanted form, from the service's own pages where it has some.
     pub(crate) fn body(&self, wanted: Wanted) -> (&'static str, Bytes) {
         let pages = self

@@ -1,0 +1,100 @@
+//! From an accepted connection to its end.
+
+use std::{pin::pin, sync::Arc};
+
+use hyper_util::rt::TokioIo;
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
+    desk::Desk,
+    http::Answers,
+    listen::{Acceptor, Stream},
+    timed::{Phase, Timed},
+};
+use crate::{
+    config::{Endpoint, Profile},
+    gate::Gate,
+};
+
+/// Accepts until the endpoint's settings are gone, which also ends the connections once they are idle.
+pub(super) async fn accept(
+    acceptor: Acceptor,
+    gate: Gate,
+    mut settings: watch::Receiver<Arc<Endpoint>>,
+    permits: Arc<Semaphore>,
+) {
+    let desk = Arc::new(Desk::new(gate, settings.clone()));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = acceptor.accept() => accepted,
+            changed = settings.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                let endpoint = desk.endpoint();
+                tracing::warn!(%error, endpoint = endpoint.name, "a connection could not be accepted");
+                // Out of descriptors, most likely: an immediate retry would spin.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            desk.overrun();
+            continue;
+        };
+        let desk = Arc::clone(&desk);
+        tokio::spawn(async move {
+            serve(stream, desk).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(stream: Stream, desk: Arc<Desk>) {
+    let phase = Arc::new(Phase::default());
+    let stream = Timed::new(stream, Arc::clone(&phase));
+    let profile = desk.endpoint().profile;
+    match profile {
+        Profile::AuthRequest | Profile::ForwardAuth | Profile::ExtAuthz => {
+            let answers = Answers {
+                desk: Arc::clone(&desk),
+                profile,
+                phase,
+            };
+            serve_http1(stream, answers, &desk, profile).await;
+        }
+        Profile::ExtAuthzGrpc | Profile::Spoe => {}
+    }
+}
+
+async fn serve_http1(stream: Timed<Stream>, answers: Answers, desk: &Desk, profile: Profile) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), answers);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = desk.moved_on(profile) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        desk.broken(&error);
+    }
+}
+
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Places for connections of one endpoint.
+pub(super) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS_MAX))
+}

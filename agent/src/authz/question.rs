@@ -1,0 +1,78 @@
+//! A question as every profile puts it, and how it is judged.
+
+use std::time::Instant;
+
+use super::{
+    fault::Fault,
+    headers::{self, Headers, shown},
+};
+use crate::{
+    config::Endpoint,
+    gate::{Decision, Gate, Head, Via, Wanted},
+    policy::{chain::Forwarding, request::RequestFacts},
+};
+
+/// What a proxy asks about.
+pub(super) struct Question<'a, H> {
+    /// The original request's method.
+    pub(super) method: &'a str,
+    /// Its target, path and query.
+    pub(super) target: &'a str,
+    /// Its header lines.
+    pub(super) headers: &'a H,
+    /// `Host`, where it is not among the lines.
+    pub(super) host: Option<&'a [u8]>,
+    /// The peer, where the protocol itself names it.
+    pub(super) peer: Option<std::net::IpAddr>,
+}
+
+/// A question judged.
+pub(super) struct Judged {
+    pub(super) decision: Decision,
+    /// The form in which the client takes a refusal.
+    pub(super) wanted: Wanted,
+}
+
+/// Judges a question by the endpoint's service.
+pub(super) fn judge<H: Headers>(
+    gate: &Gate,
+    endpoint: &Endpoint,
+    question: &Question<'_, H>,
+) -> Result<Judged, Fault> {
+    let began = Instant::now();
+    let snapshot = gate.snapshot();
+    let service = snapshot
+        .service_named(&endpoint.service)
+        .ok_or_else(|| Fault::Service(endpoint.service.clone()))?;
+    let header = snapshot
+        .services
+        .get(service)
+        .map(|service| service.header)
+        .unwrap_or_default();
+    let headers = question.headers;
+    let origin = headers::origin(endpoint, header, headers, question.peer)?;
+    let host = question.host.or_else(|| headers.first("host")).map(shown);
+    let head = Head {
+        facts: RequestFacts {
+            service,
+            peer: origin.peer,
+            path: headers::path_of(question.target),
+            user_agent: headers.first("user-agent"),
+        },
+        via: Via::Endpoint,
+        method: question.method,
+        host: host.as_deref(),
+    };
+    let forwarding = match &origin.lines {
+        Some(lines) => Forwarding::Lines(header, lines.iter().copied()),
+        // The address that the proxy has found is judged as a peer that forwards nothing.
+        None => Forwarding::Nothing,
+    };
+    let decision = gate.decide(&snapshot, &head, forwarding);
+    let wanted = match &decision.refusal {
+        Some(_) => Wanted::by_accept(headers.first("accept")),
+        None => Wanted::Html,
+    };
+    gate.took(Via::Endpoint, began.elapsed());
+    Ok(Judged { decision, wanted })
+}
