@@ -1,7 +1,10 @@
 //! Edgeward's agent as a library: the binary and the kernel tests both stand on it.
 
 mod agent;
-#[cfg_attr(not(test), expect(dead_code, reason = "not served by the agent yet"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "not served by the agent yet")
+)]
 mod authz;
 pub mod cli;
 mod clock;
@@ -10,7 +13,6 @@ pub mod control;
 pub mod datapath;
 #[expect(
     dead_code,
-    unused_imports,
     reason = "the gateway and the decision endpoints are on their way"
 )]
 mod gate;
