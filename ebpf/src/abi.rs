@@ -4,7 +4,7 @@
 //! change of [`ABI_VERSION`]; the agent keeps each version in a directory of its own.
 
 /// Version of everything in this file and of the maps that hold it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Emits a `repr(C)` struct that cannot hold padding, and tells aya that it is plain data.
 macro_rules! layout {
@@ -165,8 +165,10 @@ layout! {
         /// Counted up by the agent about once a second. Events are for the agent, so its clock paces
         /// them and a refused packet need not read one; without an agent the budget just runs out.
         pub epoch: u64,
-        /// Reserved, zero.
-        pub reserved: [u64; 2],
+        /// [`InForce`] of the exact IPv4 entries.
+        pub exact4: u64,
+        /// [`InForce`] of the exact IPv6 entries.
+        pub exact6: u64,
     }
 }
 
@@ -254,12 +256,38 @@ pub mod counter {
     pub const COUNT: u32 = 64;
 }
 
-/// Indices of the outer map that holds the exact entries.
+/// Which array of exact entries is in force and how it is read, in one word: one store switches both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce(pub u64);
+
+impl InForce {
+    /// The array in `slot` of the outer map, where `shift` bits pick a bucket.
+    #[must_use]
+    pub const fn new(slot: u32, shift: u32) -> Self {
+        Self(slot as u64 | (shift as u64) << 32)
+    }
+    /// Index in the outer map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+    /// Bits that pick a bucket; 0 where no array was ever in force.
+    #[inline(always)]
+    #[must_use]
+    pub const fn shift(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// Indices of the outer map that holds the exact entries: two a family, the one in force and the one to come.
 pub mod hosts {
     /// IPv4, buckets of [`crate::lookup::Bucket4`].
-    pub const V4: u32 = 0;
+    pub const V4: [u32; 2] = [0, 1];
     /// IPv6, buckets of [`crate::lookup::Bucket6`].
-    pub const V6: u32 = 1;
+    pub const V6: [u32; 2] = [2, 3];
+    /// Length of the map.
+    pub const COUNT: u32 = 4;
     /// Flags of the inner arrays: `BPF_F_MMAPABLE | BPF_F_INNER_MAP` (bpf.h).
     pub const FLAGS: u32 = 1 << 10 | 1 << 12;
 }

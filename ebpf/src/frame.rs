@@ -252,21 +252,15 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
 
 #[inline(always)]
 fn ipv6<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
-    let Some(header) = bytes.read::<8>(offset) else {
-        return Parsed::Unreadable(Cause::TruncatedIp);
-    };
-    let (Some(source), Some(destination)) = (
-        bytes.read::<16>(offset + IPV6_SOURCE),
-        bytes.read::<16>(offset + IPV6_DESTINATION),
-    ) else {
+    let Some(header) = bytes.read::<IPV6_BYTES>(offset) else {
         return Parsed::Unreadable(Cause::TruncatedIp);
     };
     if header[0] >> 4 != 6 {
         return Parsed::Unreadable(Cause::MalformedIp);
     }
     let mut frame = Frame {
-        source: address6(&source),
-        destination: address6(&destination),
+        source: address6(&header, IPV6_SOURCE),
+        destination: address6(&header, IPV6_DESTINATION),
         protocol: header[6],
         source_port: 0,
         destination_port: 0,
@@ -411,9 +405,22 @@ fn transport<B: Bytes>(bytes: &B, frame: &mut Frame, offset: usize, left: usize)
 }
 
 #[inline(always)]
-const fn address6(bytes: &[u8; 16]) -> Address {
-    let value = u128::from_be_bytes(*bytes);
-    Address::V6((value >> 64) as u64, value as u64)
+const fn address6(header: &[u8; IPV6_BYTES], at: usize) -> Address {
+    Address::V6(half6(header, at), half6(header, at + 8))
+}
+
+#[inline(always)]
+const fn half6(header: &[u8; IPV6_BYTES], at: usize) -> u64 {
+    u64::from_be_bytes([
+        header[at],
+        header[at + 1],
+        header[at + 2],
+        header[at + 3],
+        header[at + 4],
+        header[at + 5],
+        header[at + 6],
+        header[at + 7],
+    ])
 }
 
 const ETHERNET_TYPE: usize = 12;

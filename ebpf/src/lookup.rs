@@ -3,15 +3,16 @@
 //!
 //! IPv4 goes through two steps. [`table4`] has two bits for each /24: does it hold listed hosts, does a
 //! listed prefix or zone touch it. Most sources end there. Hosts (/32) and networks (/24) are in an
-//! array of 128-byte buckets: one cache line of eight 64-bit slots and one of their hit counters. A
-//! seeded bijection of the address picks the bucket, and the bits of it that did not pick the bucket
-//! are in the slot, so membership is exact. What does not fit its bucket is in a stash that is asked
-//! only when the bucket is full.
+//! array of buckets of one cache line: five 64-bit slots and their hit counters of 32 bits. A seeded
+//! bijection of the address picks the bucket, and the bits of it that did not pick the bucket are in the
+//! slot, so membership is exact. What does not fit its bucket is in a stash that is asked only when the
+//! bucket is full. A second line a packet would be dearer than the stash: a million entries lie far from
+//! the processor, and so many lines at a time is all it can wait for.
 //!
-//! IPv6 has a bitmap filter by hash of (prefix, length), and buckets of four whole keys.
+//! IPv6 has a bitmap filter by hash of (prefix, length), and buckets of four whole keys in two lines.
 //!
-//! One array is one generation: its first element says how many bits pick a bucket, so a larger array
-//! takes over by one store in the outer map.
+//! One array is one generation. Which one is in force, and how many bits pick a bucket in it, is one word
+//! of the control map ([`crate::abi::InForce`]), so a larger array takes over by one store.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "hashes and slots are cut to their bits"
@@ -19,18 +20,26 @@
 
 use crate::abi::FOREVER;
 
-/// Bytes of a bucket, two cache lines.
-pub const BUCKET_BYTES: usize = 128;
+/// Bytes of an array's element: one IPv6 bucket, or two of IPv4. All arrays behind one outer map are alike.
+pub const ELEMENT_BYTES: usize = 128;
+/// Bytes of an IPv4 bucket, one cache line.
+pub const BUCKET4_BYTES: usize = 64;
+/// Bytes of an IPv6 bucket.
+pub const BUCKET6_BYTES: usize = ELEMENT_BYTES;
 /// Slots of an IPv4 bucket.
-pub const SLOTS4: usize = 8;
+pub const SLOTS4: usize = 5;
 /// Slots of an IPv6 bucket.
 pub const SLOTS6: usize = 4;
-/// Fewest bits that pick an IPv4 bucket: the other 17 and the kind have room in a slot.
-pub const SHIFT4_MIN: u32 = 15;
-/// Most bits that pick a bucket (2^22 buckets are 512 MiB).
-pub const SHIFT_MAX: u32 = 22;
+/// Fewest bits that pick an IPv4 bucket: the other 16, the kind and [`OCCUPIED4`] have room in a slot.
+pub const SHIFT4_MIN: u32 = 16;
+/// Most bits that pick an IPv4 bucket (2^23 buckets are 512 MiB).
+pub const SHIFT4_MAX: u32 = 23;
 /// Fewest bits that pick an IPv6 bucket.
 pub const SHIFT6_MIN: u32 = 6;
+/// Most bits that pick an IPv6 bucket (2^22 buckets are 512 MiB).
+pub const SHIFT6_MAX: u32 = 22;
+/// Set in the tag of every IPv4 slot that is taken: an empty one is never mistaken for an entry.
+pub const OCCUPIED4: u32 = 1 << 17;
 
 /// Score, class and expiry of an entry: the lower 46 bits of a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,17 +107,17 @@ pub enum Kind4 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket4 {
-    /// Slots; 0 is empty. Element 0 of the array is the header: its first slot holds the shift.
+    /// Frames that matched each slot, up to what 32 bits hold; the last one belongs to none.
+    pub hits: [u32; SLOTS4 + 1],
+    /// Slots; 0 is empty.
     pub slots: [u64; SLOTS4],
-    /// Frames that matched each slot.
-    pub hits: [u64; SLOTS4],
 }
 
 /// An IPv6 bucket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket6 {
-    /// Upper and lower half of each key. In the header (element 0) the first holds the shift.
+    /// Upper and lower half of each key.
     pub keys: [[u64; 2]; SLOTS6],
     /// [`Meta::with_length`] of each key; 0 is empty. Written last, cleared first.
     pub metas: [u64; SLOTS6],
@@ -116,14 +125,15 @@ pub struct Bucket6 {
     pub hits: [u64; SLOTS6],
 }
 
-const _: () = assert!(size_of::<Bucket4>() == BUCKET_BYTES && size_of::<Bucket6>() == BUCKET_BYTES);
+const _: () =
+    assert!(size_of::<Bucket4>() == BUCKET4_BYTES && size_of::<Bucket6>() == BUCKET6_BYTES);
 
-/// Where an IPv4 entry lives: bucket element and the upper 18 bits of its slot.
+/// Where an IPv4 entry lives: its bucket and the upper 18 bits of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place4 {
-    /// Element of the array (1 and up: 0 is the header).
-    pub element: u32,
-    /// Tag and kind, to compare with `slot >> 46`.
+    /// Number of the bucket; two share an element.
+    pub bucket: u32,
+    /// Rest of the address, kind and [`OCCUPIED4`], to compare with `slot >> 46`.
     pub tag: u32,
 }
 
@@ -132,10 +142,10 @@ pub struct Place4 {
 #[must_use]
 pub const fn place4(address: u32, kind: Kind4, seed: u64, shift: u32) -> Place4 {
     let mixed = mix4(address, seed);
-    let shift = shift & 31;
+    let rest = (32 - (shift & 31)) & 31;
     Place4 {
-        element: (mixed >> ((32 - shift) & 31)) + 1,
-        tag: (mixed & ((1 << ((32 - shift) & 31)) - 1)) << 1 | kind as u32,
+        bucket: mixed >> rest,
+        tag: OCCUPIED4 | (mixed & ((1 << rest) - 1)) << 1 | kind as u32,
     }
 }
 
@@ -148,9 +158,9 @@ pub const fn slot4(place: Place4, meta: Meta) -> u64 {
 
 /// The address and kind behind a slot: the inverse of [`place4`] and [`slot4`].
 #[must_use]
-pub const fn unplace4(element: u32, slot: u64, seed: u64, shift: u32) -> (u32, Kind4) {
-    let tag = (slot >> 46) as u32;
-    let mixed = (element - 1) << (32 - shift) | tag >> 1;
+pub const fn unplace4(bucket: u32, slot: u64, seed: u64, shift: u32) -> (u32, Kind4) {
+    let tag = (slot >> 46) as u32 & !OCCUPIED4;
+    let mixed = bucket << (32 - shift) | tag >> 1;
     (
         unmix4(mixed, seed),
         if tag & 1 == 0 {
@@ -244,11 +254,11 @@ pub const fn hash6(hi: u64, lo: u64, length: u8, seed: u64) -> u64 {
     x ^ x >> 29
 }
 
-/// Bucket element of a hash (1 and up: 0 is the header).
+/// Number of the bucket of a hash.
 #[inline(always)]
 #[must_use]
-pub const fn element6(hash: u64, shift: u32) -> u32 {
-    (hash >> ((64 - shift) & 63)) as u32 + 1
+pub const fn bucket6(hash: u64, shift: u32) -> u32 {
+    (hash >> ((64 - shift) & 63)) as u32
 }
 
 /// Masks an IPv6 address to `length` bits.

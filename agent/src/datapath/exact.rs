@@ -15,22 +15,27 @@ use std::{
 use edgeward_ebpf::{
     abi::StashKey,
     lookup::{
-        BUCKET_BYTES, Kind4, Meta, SHIFT_MAX, SHIFT4_MIN, SHIFT6_MIN, SLOTS4, SLOTS6, element6,
-        hash6, length_of, place4, slot4, unplace4,
+        BUCKET4_BYTES, BUCKET6_BYTES, Kind4, Meta, SHIFT4_MAX, SHIFT4_MIN, SHIFT6_MAX, SHIFT6_MIN,
+        SLOTS4, SLOTS6, bucket6, hash6, length_of, place4, slot4, unplace4,
     },
 };
-
-/// Words of a bucket.
-pub(super) const BUCKET_WORDS: usize = BUCKET_BYTES / 8;
 
 /// How one address family lays out its buckets.
 pub(super) trait Family {
     /// What an entry is for.
     type Key: Copy + Ord + std::fmt::Debug;
+    /// Words of a bucket.
+    const WORDS: usize;
     /// Slots of a bucket.
     const SLOTS: usize;
     /// Fewest bits that pick a bucket.
     const SHIFT_MIN: u32;
+    /// Most bits that pick a bucket.
+    const SHIFT_MAX: u32;
+    /// How many slots in a hundred a new array may fill: about one entry in a hundred then finds its bucket full.
+    const FILL_NEW: usize;
+    /// How many slots in a hundred may be filled before one more entry makes the array larger.
+    const FILL_MAX: usize;
 
     /// Where `key` belongs.
     fn place(key: Self::Key, seed: u64, shift: u32) -> Place;
@@ -42,8 +47,10 @@ pub(super) trait Family {
     fn write(bucket: &[AtomicU64], slot: usize, key: Self::Key, meta: Meta, place: Place);
     /// Empties a slot.
     fn clear(bucket: &[AtomicU64], slot: usize);
-    /// The word that counts a slot's hits.
-    fn hits(bucket: &[AtomicU64], slot: usize) -> Option<&AtomicU64>;
+    /// The hits of a slot.
+    fn hits(bucket: &[AtomicU64], slot: usize) -> Option<u64>;
+    /// Makes something else of the hits of a slot, which the program may be counting.
+    fn change_hits(bucket: &[AtomicU64], slot: usize, change: impl Fn(u64) -> u64);
     /// The key under which the stash keeps what does not fit.
     fn stash_key(key: Self::Key) -> StashKey;
     /// The inverse of [`Self::stash_key`]; `None` for the other family's.
@@ -55,7 +62,7 @@ pub(super) trait Family {
 /// Where a bucket is: what a slot's bits mean depends on it.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    element: u32,
+    bucket: u32,
     /// IPv4: what [`edgeward_ebpf::lookup::place4`] leaves of the address.
     tag: u32,
     seed: u64,
@@ -65,7 +72,7 @@ pub(super) struct Place {
 impl Place {
     /// Whether both are in the same bucket.
     pub(super) const fn is_beside(&self, other: &Self) -> bool {
-        self.element == other.element
+        self.bucket == other.bucket
     }
 }
 
@@ -104,23 +111,20 @@ pub(super) struct Exact<F, S> {
 }
 
 impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
-    /// Words of an array with `shift` bits, header included.
+    /// Words of an array with `shift` bits.
     pub(super) const fn words_of(shift: u32) -> usize {
-        ((1 << shift) + 1) * BUCKET_WORDS
+        F::WORDS << shift
     }
 
-    /// The fewest bits that hold `entries` at most half full.
+    /// The fewest bits that hold `entries` with room to spare.
     pub(super) fn shift_for(entries: usize) -> u32 {
-        (F::SHIFT_MIN..SHIFT_MAX)
-            .find(|shift| entries.saturating_mul(2) <= F::SLOTS << shift)
-            .unwrap_or(SHIFT_MAX)
+        (F::SHIFT_MIN..F::SHIFT_MAX)
+            .find(|shift| entries.saturating_mul(100) <= (F::SLOTS << shift) * F::FILL_NEW)
+            .unwrap_or(F::SHIFT_MAX)
     }
 
     /// Begins an empty generation in zeroed words.
-    pub(super) fn begin(words: S, seed: u64, shift: u32) -> Self {
-        if let Some(header) = words.as_ref().first() {
-            header.store(u64::from(shift), Release);
-        }
+    pub(super) const fn begin(words: S, seed: u64, shift: u32) -> Self {
         Self {
             words,
             seed,
@@ -130,10 +134,9 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
         }
     }
 
-    /// Takes over a generation that is in force; `None` if its header does not fit its size.
-    pub(super) fn adopt(words: S, seed: u64) -> Option<Self> {
-        let shift = u32::try_from(words.as_ref().first()?.load(Relaxed)).ok()?;
-        let fits = (F::SHIFT_MIN..=SHIFT_MAX).contains(&shift)
+    /// Takes over a generation that is in force; `None` if its size is not that of `shift`.
+    pub(super) fn adopt(words: S, seed: u64, shift: u32) -> Option<Self> {
+        let fits = (F::SHIFT_MIN..=F::SHIFT_MAX).contains(&shift)
             && words.as_ref().len() == Self::words_of(shift);
         if !fits {
             return None;
@@ -198,9 +201,7 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
         let Some(slot) = free else {
             return Put::Full;
         };
-        if let Some(hits) = F::hits(bucket, slot) {
-            hits.store(0, Relaxed);
-        }
+        F::change_hits(bucket, slot, |_| 0);
         F::write(bucket, slot, key, meta, place);
         self.used += 1;
         Put::Added
@@ -219,10 +220,24 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
         true
     }
 
-    /// The hit counter of an entry in the buckets.
-    pub(super) fn hits(&self, key: F::Key) -> Option<&AtomicU64> {
+    /// Whether one more entry should first make the array larger.
+    pub(super) const fn is_crowded(&self) -> bool {
+        self.used * 100 > self.slots() * F::FILL_MAX
+    }
+
+    /// The hits of an entry in the buckets.
+    pub(super) fn hits(&self, key: F::Key) -> Option<u64> {
         let (bucket, place) = self.bucket(key)?;
         F::hits(bucket, own_slot::<F>(bucket, key, place)?)
+    }
+
+    /// Adds to the hits of an entry in the buckets.
+    pub(super) fn add_hits(&self, key: F::Key, more: u64) {
+        if let Some((bucket, place)) = self.bucket(key)
+            && let Some(slot) = own_slot::<F>(bucket, key, place)
+        {
+            F::change_hits(bucket, slot, |hits| hits.saturating_add(more));
+        }
     }
 
     /// The entry of `key`'s bucket with the lowest score: the one that gives way.
@@ -235,31 +250,25 @@ impl<F: Family, S: AsRef<[AtomicU64]>> Exact<F, S> {
 
     /// Every entry with its hits.
     pub(super) fn entries(&self) -> impl Iterator<Item = (F::Key, Meta, u64)> + '_ {
-        let buckets = self.words.as_ref().chunks_exact(BUCKET_WORDS).skip(1);
-        (1..).zip(buckets).flat_map(move |(element, bucket)| {
+        let buckets = self.words.as_ref().chunks_exact(F::WORDS);
+        (0..).zip(buckets).flat_map(move |(number, bucket)| {
             let place = Place {
-                element,
+                bucket: number,
                 tag: 0,
                 seed: self.seed,
                 shift: self.shift,
             };
             (0..F::SLOTS).filter_map(move |slot| {
                 let (key, meta) = F::read(bucket, slot, place)?;
-                Some((
-                    key,
-                    meta,
-                    F::hits(bucket, slot).map_or(0, |hits| hits.load(Relaxed)),
-                ))
+                Some((key, meta, F::hits(bucket, slot).unwrap_or(0)))
             })
         })
     }
 
     fn bucket(&self, key: F::Key) -> Option<(&[AtomicU64], Place)> {
         let place = F::place(key, self.seed, self.shift);
-        let start = usize::try_from(place.element)
-            .ok()?
-            .checked_mul(BUCKET_WORDS)?;
-        Some((self.words.as_ref().get(start..start + BUCKET_WORDS)?, place))
+        let start = usize::try_from(place.bucket).ok()?.checked_mul(F::WORDS)?;
+        Some((self.words.as_ref().get(start..start + F::WORDS)?, place))
     }
 }
 
@@ -273,13 +282,17 @@ pub(super) struct V4;
 
 impl Family for V4 {
     type Key = (u32, Kind4);
+    const WORDS: usize = BUCKET4_BYTES / 8;
     const SLOTS: usize = SLOTS4;
     const SHIFT_MIN: u32 = SHIFT4_MIN;
+    const SHIFT_MAX: u32 = SHIFT4_MAX;
+    const FILL_NEW: usize = 40;
+    const FILL_MAX: usize = 45;
 
     fn place((address, kind): Self::Key, seed: u64, shift: u32) -> Place {
         let place = place4(address, kind, seed, shift);
         Place {
-            element: place.element,
+            bucket: place.bucket,
             tag: place.tag,
             seed,
             shift,
@@ -287,7 +300,7 @@ impl Family for V4 {
     }
 
     fn slot(bucket: &[AtomicU64], slot: usize, _key: Self::Key, place: Place) -> Slot {
-        match bucket.get(slot).map_or(0, |word| word.load(Relaxed)) {
+        match cell4(bucket, slot).map_or(0, |word| word.load(Relaxed)) {
             0 => Slot::Free,
             word if word >> 46 == u64::from(place.tag) => Slot::Own(Meta::of(word)),
             _ => Slot::Other,
@@ -295,30 +308,43 @@ impl Family for V4 {
     }
 
     fn read(bucket: &[AtomicU64], slot: usize, place: Place) -> Option<(Self::Key, Meta)> {
-        let word = bucket.get(slot)?.load(Relaxed);
+        let word = cell4(bucket, slot)?.load(Relaxed);
         (word != 0).then(|| {
             (
-                unplace4(place.element, word, place.seed, place.shift),
+                unplace4(place.bucket, word, place.seed, place.shift),
                 Meta::of(word),
             )
         })
     }
 
     fn write(bucket: &[AtomicU64], slot: usize, key: Self::Key, meta: Meta, place: Place) {
-        if let Some(word) = bucket.get(slot) {
+        if let Some(word) = cell4(bucket, slot) {
             let place = place4(key.0, key.1, place.seed, place.shift);
             word.store(slot4(place, meta), Release);
         }
     }
 
     fn clear(bucket: &[AtomicU64], slot: usize) {
-        if let Some(word) = bucket.get(slot) {
+        if let Some(word) = cell4(bucket, slot) {
             word.store(0, Release);
         }
     }
 
-    fn hits(bucket: &[AtomicU64], slot: usize) -> Option<&AtomicU64> {
-        bucket.get(SLOTS4 + slot)
+    fn hits(bucket: &[AtomicU64], slot: usize) -> Option<u64> {
+        let (word, shift) = tally4(bucket, slot)?;
+        Some(word.load(Relaxed) >> shift & TALLY_MAX)
+    }
+
+    fn change_hits(bucket: &[AtomicU64], slot: usize, change: impl Fn(u64) -> u64) {
+        let Some((word, shift)) = tally4(bucket, slot) else {
+            return;
+        };
+        // Compared and swapped, since the other half is a neighbour's and may be counted right now.
+        let swapped = word.fetch_update(Relaxed, Relaxed, |word| {
+            let hits = change(word >> shift & TALLY_MAX).min(TALLY_MAX);
+            Some(word & !(TALLY_MAX << shift) | hits << shift)
+        });
+        debug_assert!(swapped.is_ok(), "the closure always has an answer");
     }
 
     fn stash_key(key: Self::Key) -> StashKey {
@@ -353,13 +379,17 @@ pub(super) struct V6;
 
 impl Family for V6 {
     type Key = (u128, u8);
+    const WORDS: usize = BUCKET6_BYTES / 8;
     const SLOTS: usize = SLOTS6;
     const SHIFT_MIN: u32 = SHIFT6_MIN;
+    const SHIFT_MAX: u32 = SHIFT6_MAX;
+    const FILL_NEW: usize = 50;
+    const FILL_MAX: usize = 60;
 
     fn place((address, length): Self::Key, seed: u64, shift: u32) -> Place {
         let (hi, lo) = halves(address);
         Place {
-            element: element6(hash6(hi, lo, length, seed), shift),
+            bucket: bucket6(hash6(hi, lo, length, seed), shift),
             tag: 0,
             seed,
             shift,
@@ -407,8 +437,15 @@ impl Family for V6 {
         }
     }
 
-    fn hits(bucket: &[AtomicU64], slot: usize) -> Option<&AtomicU64> {
-        bucket.get(SLOTS6 * 3 + slot)
+    fn hits(bucket: &[AtomicU64], slot: usize) -> Option<u64> {
+        Some(bucket.get(SLOTS6 * 3 + slot)?.load(Relaxed))
+    }
+
+    fn change_hits(bucket: &[AtomicU64], slot: usize, change: impl Fn(u64) -> u64) {
+        if let Some(word) = bucket.get(SLOTS6 * 3 + slot) {
+            let swapped = word.fetch_update(Relaxed, Relaxed, |hits| Some(change(hits)));
+            debug_assert!(swapped.is_ok(), "the closure always has an answer");
+        }
     }
 
     fn stash_key(key: Self::Key) -> StashKey {
@@ -430,6 +467,19 @@ impl Family for V6 {
         length
     }
 }
+
+/// A slot of an IPv4 bucket ([`edgeward_ebpf::lookup::Bucket4`]): the counters come first.
+fn cell4(bucket: &[AtomicU64], slot: usize) -> Option<&AtomicU64> {
+    bucket.get(SLOTS4.div_ceil(2) + slot)
+}
+
+/// The word that holds a slot's counter, and how far up in it. All targets are little-endian.
+fn tally4(bucket: &[AtomicU64], slot: usize) -> Option<(&AtomicU64, usize)> {
+    Some((bucket.get(slot / 2)?, slot % 2 * 32))
+}
+
+/// The most hits that a slot of an IPv4 bucket counts.
+const TALLY_MAX: u64 = u32::MAX as u64;
 
 /// Upper and lower half of an IPv6 address.
 #[expect(

@@ -1,24 +1,25 @@
 //! The exact entries of one family in force: the array that the outer map points to, and the stash for
 //! what does not fit its bucket.
 //!
-//! Small changes are stores into the live array. Large ones build a new array aside and put it into
-//! the outer map with one call: the program sees the old set or the new one, never a part of either.
+//! Small changes are stores into the live array. Large ones build a new array aside, put it into a free slot
+//! of the outer map and say so in one word: the program sees the old set or the new one, never a part of
+//! either.
 
 use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    sync::atomic::Ordering::Relaxed,
+    sync::atomic::Ordering::{Acquire, Release},
 };
 
 use anyhow::Context as _;
 use edgeward_ebpf::{
-    abi::{Listed, StashKey, hosts},
-    lookup::{BUCKET_BYTES, Meta},
+    abi::{InForce, Listed, StashKey, hosts},
+    lookup::{ELEMENT_BYTES, Meta},
 };
 
 use super::{
-    exact::{BUCKET_WORDS, Exact, Family, Put},
+    exact::{Exact, Family, Put},
     sys::{self, Table, Words},
 };
 
@@ -48,9 +49,59 @@ impl Change {
     }
 }
 
+/// Where a family's array is put in force.
+#[derive(Clone, Copy)]
+pub(super) struct Switch<'a> {
+    /// The map of arrays.
+    pub(super) outer: &'a Table<u32, u32>,
+    /// The control element.
+    pub(super) control: &'a Words,
+}
+
+impl Switch<'_> {
+    fn read(self, word: usize) -> InForce {
+        let word = self.control.get().get(word);
+        InForce(word.map_or(0, |word| word.load(Acquire)))
+    }
+
+    /// Puts an array into the slot that is not in force, switches over and empties the other slot. Frames that
+    /// came before the switch still find the old array there until the last of them is judged.
+    fn publish(self, place: &Slots, array: &OwnedFd, shift: u32) -> anyhow::Result<()> {
+        let old = self.read(place.word).slot();
+        let [first, second] = place.slots;
+        let new = if old == first { second } else { first };
+        self.put(new, array)?;
+        if let Some(word) = self.control.get().get(place.word) {
+            word.store(InForce::new(new, shift).0, Release);
+        }
+        // Nothing changes, but the kernel returns only when every program that runs now has ended.
+        self.put(new, array)?;
+        self.outer
+            .remove(&old)
+            .context("cannot let go of the generation before")
+    }
+
+    fn put(self, slot: u32, array: &OwnedFd) -> anyhow::Result<()> {
+        // Update takes a descriptor where look-up gives an id (kernel documentation, map_of_maps).
+        let fd = u32::try_from(array.as_raw_fd())?;
+        self.outer
+            .set(&slot, &fd)
+            .context("cannot put a generation in force")
+    }
+}
+
+/// Which slots of the outer map and which word of the control element are a family's.
+#[derive(Clone, Copy)]
+pub(super) struct Slots {
+    /// Indices of the outer map.
+    pub(super) slots: [u32; 2],
+    /// Word of the control element.
+    pub(super) word: usize,
+}
+
 /// One family's exact entries.
 pub(super) struct Generation<F: Family> {
-    slot: u32,
+    place: Slots,
     seed: u64,
     exact: Exact<F, Words>,
     stash: BTreeMap<F::Key, Meta>,
@@ -61,22 +112,22 @@ pub(super) struct Generation<F: Family> {
 impl<F: Family> Generation<F> {
     /// Adopts what is in force, or begins with a small empty generation.
     pub(super) fn open(
-        outer: &Table<u32, u32>,
+        switch: Switch<'_>,
         stash: &Table<StashKey, Listed>,
-        slot: u32,
+        place: Slots,
         seed: u64,
         stash_max: usize,
     ) -> anyhow::Result<Self> {
-        let exact = match adopt(outer, slot, seed)? {
+        let exact = match adopt(switch, &place, seed)? {
             Some(exact) => exact,
             None => {
                 let (array, exact) = make::<F>(F::SHIFT_MIN, seed)?;
-                publish(outer, slot, &array)?;
+                switch.publish(&place, &array, exact.shift())?;
                 exact
             }
         };
         Ok(Self {
-            slot,
+            place,
             seed,
             exact,
             stash: read_stash::<F>(stash)?,
@@ -116,7 +167,7 @@ impl<F: Family> Generation<F> {
     /// The hit counter of an entry.
     pub(super) fn hits(&self, stash: &Table<StashKey, Listed>, key: F::Key) -> Option<u64> {
         if let Some(hits) = self.exact.hits(key) {
-            return Some(hits.load(Relaxed));
+            return Some(hits);
         }
         stash
             .get(&F::stash_key(key))
@@ -144,7 +195,7 @@ impl<F: Family> Generation<F> {
     /// Makes `desired` (sorted by key, unique) what is in force.
     pub(super) fn apply(
         &mut self,
-        outer: &Table<u32, u32>,
+        switch: Switch<'_>,
         stash: &Table<StashKey, Listed>,
         desired: &[(F::Key, Meta)],
     ) -> anyhow::Result<Change> {
@@ -161,11 +212,11 @@ impl<F: Family> Generation<F> {
             return Ok(Change::default());
         }
         let few = wrong + extra <= (self.len() / 8).max(IN_PLACE_MAX);
-        let roomy = (self.len() + wrong) * 2 <= self.exact.slots();
+        let roomy = (self.len() + wrong) * 100 <= self.exact.slots() * F::FILL_NEW;
         if few && roomy {
             return self.change_in_place(stash, desired);
         }
-        let mut change = self.rebuild(outer, stash, desired)?;
+        let mut change = self.rebuild(switch, stash, desired)?;
         change.added = desired.len() - present;
         change.changed = wrong - change.added;
         change.removed = extra;
@@ -199,7 +250,7 @@ impl<F: Family> Generation<F> {
     /// Builds a generation aside and lets it take over.
     fn rebuild(
         &mut self,
-        outer: &Table<u32, u32>,
+        switch: Switch<'_>,
         stash: &Table<StashKey, Listed>,
         desired: &[(F::Key, Meta)],
     ) -> anyhow::Result<Change> {
@@ -225,16 +276,13 @@ impl<F: Family> Generation<F> {
             }
         }
         let carried = self.carry_hits(&exact, desired);
-        publish(outer, self.slot, &array)?;
+        switch.publish(&self.place, &array, exact.shift())?;
         // The kernel has waited for every program that could still see the old generation.
         let old = std::mem::replace(&mut self.exact, exact);
         for (key, before) in carried {
-            let late = old
-                .hits(key)
-                .map_or(0, |hits| hits.load(Relaxed))
-                .saturating_sub(before);
-            if let (1.., Some(hits)) = (late, self.exact.hits(key)) {
-                hits.fetch_add(late, Relaxed);
+            let late = old.hits(key).unwrap_or(0).saturating_sub(before);
+            if late > 0 {
+                self.exact.add_hits(key, late);
             }
         }
         let gone: Vec<_> = self
@@ -259,13 +307,11 @@ impl<F: Family> Generation<F> {
         }
         let mut carried = Vec::new();
         for (key, _) in desired {
-            let Some(before) = self.exact.hits(*key).map(|hits| hits.load(Relaxed)) else {
+            let Some(before) = self.exact.hits(*key) else {
                 continue;
             };
             if before > 0 {
-                if let Some(hits) = new.hits(*key) {
-                    hits.store(before, Relaxed);
-                }
+                new.add_hits(*key, before);
                 carried.push((*key, before));
             }
         }
@@ -365,9 +411,7 @@ impl<F: Family> Generation<F> {
                 .flatten()
                 .map_or(0, |value| value.hits);
             self.exact.put(key, meta);
-            if let Some(counter) = self.exact.hits(key) {
-                counter.store(hits, Relaxed);
-            }
+            self.exact.add_hits(key, hits);
             self.stash.remove(&key);
             stash
                 .remove(&F::stash_key(key))
@@ -378,13 +422,13 @@ impl<F: Family> Generation<F> {
 
     /// Whether one more entry should first make the array larger.
     pub(super) const fn is_crowded(&self) -> bool {
-        self.exact.used() * 10 > self.exact.slots() * 6
+        self.exact.is_crowded()
     }
 
     /// Doubles the array.
     pub(super) fn grow(
         &mut self,
-        outer: &Table<u32, u32>,
+        switch: Switch<'_>,
         stash: &Table<StashKey, Listed>,
     ) -> anyhow::Result<()> {
         let mut all: Vec<_> = self
@@ -394,7 +438,7 @@ impl<F: Family> Generation<F> {
             .collect();
         all.extend(self.stash.iter().map(|(key, meta)| (*key, *meta)));
         all.sort_unstable_by_key(|(key, _)| *key);
-        self.rebuild(outer, stash, &all).map(|_| ())
+        self.rebuild(switch, stash, &all).map(|_| ())
     }
 }
 
@@ -409,12 +453,17 @@ fn read_stash<F: Family>(
 }
 
 fn adopt<F: Family>(
-    outer: &Table<u32, u32>,
-    slot: u32,
+    switch: Switch<'_>,
+    place: &Slots,
     seed: u64,
 ) -> anyhow::Result<Option<Exact<F, Words>>> {
-    let Some(id) = outer
-        .get(&slot)
+    let in_force = switch.read(place.word);
+    if in_force.shift() == 0 {
+        return Ok(None);
+    }
+    let Some(id) = switch
+        .outer
+        .get(&in_force.slot())
         .context("cannot read the outer map")?
         .filter(|id| *id != 0)
     else {
@@ -422,26 +471,18 @@ fn adopt<F: Family>(
     };
     let map = aya::maps::MapData::from_id(id).context("cannot open the generation in force")?;
     let elements = map.info()?.max_entries() as usize;
-    let words = Words::map(map.fd().as_fd(), elements * BUCKET_WORDS)
+    let words = Words::map(map.fd().as_fd(), elements * ELEMENT_BYTES / 8)
         .context("cannot map the generation in force")?;
-    Ok(Exact::adopt(words, seed))
+    Ok(Exact::adopt(words, seed, in_force.shift()))
 }
 
 fn make<F: Family>(shift: u32, seed: u64) -> anyhow::Result<(OwnedFd, Exact<F, Words>)> {
     let words = Exact::<F, Words>::words_of(shift);
-    let elements = u32::try_from(words / BUCKET_WORDS)?;
-    let array = sys::create_array(BUCKET_BYTES, elements, hosts::FLAGS)
-        .with_context(|| format!("cannot make an array of {elements} buckets"))?;
+    let elements = u32::try_from(words * 8 / ELEMENT_BYTES)?;
+    let array = sys::create_array(ELEMENT_BYTES, elements, hosts::FLAGS)
+        .with_context(|| format!("cannot make an array of {elements} elements"))?;
     let mapped = Words::map(array.as_fd(), words).context("cannot map an array of buckets")?;
     Ok((array, Exact::begin(mapped, seed, shift)))
-}
-
-fn publish(outer: &Table<u32, u32>, slot: u32, array: &OwnedFd) -> anyhow::Result<()> {
-    // Update takes a descriptor where look-up gives an id (kernel documentation, map_of_maps).
-    let fd = u32::try_from(array.as_raw_fd())?;
-    outer
-        .set(&slot, &fd)
-        .context("cannot put a generation in force")
 }
 
 fn set_stash<F: Family>(

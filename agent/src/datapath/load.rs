@@ -11,7 +11,7 @@ use aya::{
 use edgeward_ebpf::{
     abi::{
         ABI_VERSION, CLASSES, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits, Listed,
-        RateKey, RateState, StashKey, ZoneValue, counter, profile,
+        RateKey, RateState, StashKey, ZoneValue, counter, hosts, profile,
     },
     lookup::{filter6, table4},
 };
@@ -205,7 +205,7 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
         spec("CONTROL", ARRAY, 4, size_of::<Control>(), 1, MMAPABLE),
         spec("TABLE4", ARRAY, 4, 8, table4::WORDS, MMAPABLE),
         spec("FILTER6", ARRAY, 4, 8, filter6::WORDS, MMAPABLE),
-        spec("HOSTS", ARRAY_OF_MAPS, 4, 4, 2, 0),
+        spec("HOSTS", ARRAY_OF_MAPS, 4, 4, hosts::COUNT, 0),
         spec(
             "STASH",
             HASH,
@@ -283,7 +283,7 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(env!("EDGEWARD_XDP"));
 
 const _: () = assert!(
-    ABI_VERSION == 1,
+    ABI_VERSION == 2,
     "a new version: what becomes of the old one's pins?"
 );
 

@@ -22,7 +22,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     exact::{V4, V6},
-    generation::{Change, Generation},
+    generation::{Change, Generation, Slots, Switch},
     marks,
     sys::{Table, Words},
     trie::{Tries, Value},
@@ -103,6 +103,16 @@ pub(super) struct Tables {
     limits_live: [Limits; profile::COUNT as usize],
 }
 
+/// Where generations are switched over, while the generations themselves are borrowed to change.
+macro_rules! switch {
+    ($tables:expr) => {
+        Switch {
+            outer: &$tables.outer,
+            control: &$tables.control,
+        }
+    };
+}
+
 /// Descriptors of the maps, by name.
 pub(super) type Opened = HashMap<&'static str, OwnedFd>;
 
@@ -122,8 +132,12 @@ impl Tables {
         let outer = Table::new(take("HOSTS")?);
         let stash = Table::new(take("STASH")?);
         let share = super::STASH as usize / 2;
-        let exact4 = Generation::open(&outer, &stash, hosts::V4, seed, share)?;
-        let exact6 = Generation::open(&outer, &stash, hosts::V6, seed, share)?;
+        let switch = Switch {
+            outer: &outer,
+            control: &control,
+        };
+        let exact4 = Generation::open(switch, &stash, SLOTS_V4, seed, share)?;
+        let exact6 = Generation::open(switch, &stash, SLOTS_V6, seed, share)?;
         let list = Tries::open(take("LIST4")?, take("LIST6")?, sizes.prefixes as usize)?;
         let zones = Tries::open(take("ZONES4")?, take("ZONES6")?, sizes.zones as usize)?;
         let mut tables = Self {
@@ -204,8 +218,8 @@ impl Tables {
         let mut change = self.widen_zones(wanted.zones.entries())?;
         self.set_ports(&wanted.ports, &wanted.limits)?;
         change.add(self.list.extend(&wanted.entries.trie)?);
-        change.add(self.exact4.apply(&self.outer, &self.stash, &exact4)?);
-        change.add(self.exact6.apply(&self.outer, &self.stash, &exact6)?);
+        change.add(self.exact4.apply(switch!(self), &self.stash, &exact4)?);
+        change.add(self.exact6.apply(switch!(self), &self.stash, &exact6)?);
         change.add(self.list.retain(&wanted.entries.trie)?);
         self.zones.extend(wanted.zones.entries())?;
         change.add(self.zones.retain(wanted.zones.entries())?);
@@ -273,7 +287,7 @@ impl Tables {
         let change = match (Route::of(net), meta) {
             (Route::Exact4(key), Some(meta)) => {
                 if self.exact4.is_crowded() {
-                    self.exact4.grow(&self.outer, &self.stash)?;
+                    self.exact4.grow(switch!(self), &self.stash)?;
                 }
                 let change = self.exact4.put(&self.stash, key, meta)?;
                 marks::exact4(self.table4.get(), key);
@@ -282,7 +296,7 @@ impl Tables {
             (Route::Exact4(key), None) => self.exact4.remove(&self.stash, key)?,
             (Route::Exact6(key), Some(meta)) => {
                 if self.exact6.is_crowded() {
-                    self.exact6.grow(&self.outer, &self.stash)?;
+                    self.exact6.grow(switch!(self), &self.stash)?;
                 }
                 let change = self.exact6.put(&self.stash, key, meta)?;
                 marks::exact6(self.filter6.get(), key, self.seed);
@@ -631,6 +645,14 @@ pub(super) const EVENTS_AN_EPOCH: usize = 2;
 pub(super) const RATE_WINDOW: usize = 3;
 pub(super) const VERSION: usize = 4;
 pub(super) const EPOCH: usize = 5;
+const SLOTS_V4: Slots = Slots {
+    slots: hosts::V4,
+    word: 6,
+};
+const SLOTS_V6: Slots = Slots {
+    slots: hosts::V6,
+    word: 7,
+};
 
 impl Value for Listed {
     type Said = Meta;

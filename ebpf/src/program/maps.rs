@@ -12,7 +12,7 @@ use edgeward_ebpf::{
         CLASSES as CLASS_COUNT, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits,
         RateKey, StashKey, ZoneValue, counter, hosts, profile,
     },
-    lookup::{BUCKET_BYTES, filter6, table4},
+    lookup::{ELEMENT_BYTES, filter6, table4},
 };
 
 use super::{scratch::FrameCell, word::Word};
@@ -32,10 +32,10 @@ pub(crate) struct RateCell {
     pub(crate) packets: Word,
 }
 
-/// A bucket of either family as words. An array, not a struct: Linux 5.15 to 6.1 take an inner map only
+/// An element of an array of buckets as words. An array, not a struct: Linux 5.15 to 6.1 take an inner map only
 /// where their search of the value's BTF for a timer ends alike (`bpf_map_meta_equal`, `timer_off`). A struct
 /// without one gives ENOENT, anything else EINVAL, and so does no BTF – as in the arrays that the agent makes.
-pub(crate) type BucketCell = [Word; BUCKET_BYTES / 8];
+pub(crate) type BucketCell = [Word; ELEMENT_BYTES / 8];
 
 /// Policy and constants; one element, mapped by the agent.
 #[map]
@@ -52,9 +52,10 @@ pub(crate) static FILTER6: Array<Word> = Array::with_max_entries(filter6::WORDS,
 /// The exact entries of one family: an array of buckets that a larger one can replace.
 pub(crate) type Buckets = btf_maps::Array<BucketCell, 2, { hosts::FLAGS as usize }>;
 
-/// The generations in force, by [`hosts`].
+/// The generations in force and to come, by [`hosts`].
 #[btf_map]
-pub(crate) static HOSTS: btf_maps::ArrayOfMaps<Buckets, 2> = btf_maps::ArrayOfMaps::new();
+pub(crate) static HOSTS: btf_maps::ArrayOfMaps<Buckets, { hosts::COUNT as usize }> =
+    btf_maps::ArrayOfMaps::new();
 
 /// Exact entries whose bucket is full.
 #[map]

@@ -3,12 +3,12 @@
 use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::lpm_trie::Key};
 use edgeward_ebpf::{
     abi::{
-        Control, FOREVER, PolicyWord, RateKey, SCORE_BLOCKED_ZONE, StashKey, TICK_SHIFT, ZoneValue,
-        counter, hosts, port, present, zone,
+        Control, FOREVER, InForce, PolicyWord, RateKey, SCORE_BLOCKED_ZONE, StashKey, TICK_SHIFT,
+        ZoneValue, counter, port, present, zone,
     },
     frame::{self, Address, Frame},
     lookup::{
-        EXACT6, Kind4, Meta, SLOTS4, SLOTS6, element6, filter6, hash6, length_of, mask6, place4,
+        EXACT6, Kind4, Meta, SLOTS4, SLOTS6, bucket6, filter6, hash6, length_of, mask6, place4,
         table4,
     },
     verdict::{Entry, Port, Source},
@@ -19,7 +19,7 @@ use super::{
     maps::{self, BucketCell, ListedCell, RateCell},
     packet::Packet,
     scratch::FrameCell,
-    word::Word,
+    word::{Tally, Word},
 };
 
 /// One packet's source.
@@ -76,12 +76,12 @@ impl<'a> PacketSource<'a> {
     /// Counts a hit of an entry that is alive and keeps it if it is stronger; says whether it is enough
     /// to stop. No pointer is kept: the verifier would follow each of them to the end by itself.
     #[inline(always)]
-    fn offer(&mut self, word: u64, hits: &Word, enough: u8) -> bool {
+    fn offer(&mut self, word: u64, hit: impl FnOnce(), enough: u8) -> bool {
         let meta = Meta::of(word);
         if !self.live(meta.expires()) {
             return false;
         }
-        hits.add_one();
+        hit();
         if Meta::of(self.cell.best.load()).score() < meta.score() {
             self.cell.best.store(meta.0);
         }
@@ -137,7 +137,7 @@ impl<'a> PacketSource<'a> {
     #[inline(always)]
     fn trie_step(&mut self, cell: &'static ListedCell, enough: u8) -> Option<u32> {
         let word = cell.meta.load();
-        if self.offer(word, &cell.hits, enough) {
+        if self.offer(word, || cell.hits.add_one(), enough) {
             return None;
         }
         (length_of(word) as u32).checked_sub(1)
@@ -145,34 +145,30 @@ impl<'a> PacketSource<'a> {
 
     #[inline(always)]
     fn exact4(&mut self, address: u32, kind: Kind4, enough: u8) -> bool {
-        let Some(buckets) = maps::HOSTS.get(hosts::V4) else {
+        let generation = InForce(self.control.exact4);
+        let Some(buckets) = maps::HOSTS.get(generation.slot()) else {
             return false;
         };
-        let Some(header) = buckets.get(0) else {
+        let place = place4(address, kind, self.control.seed, generation.shift());
+        let Some(pair) = buckets.get(place.bucket >> 1) else {
             return false;
         };
-        let shift = header[0].load() as u32;
-        let place = place4(address, kind, self.control.seed, shift);
-        let Some(bucket) = buckets.get(place.element) else {
-            return false;
-        };
-        let (mut found, mut at, mut free) = (0, 0, 0);
+        let bucket = Line4::of(pair, place.bucket);
+        let (mut found, mut at, mut full) = (0, 0, u64::MAX);
         let mut index = 0;
         while index < SLOTS4 {
-            let slot = bucket[index].load();
-            let empty = mask_if_zero(slot);
-            let own = mask_if_zero(slot >> 46 ^ place.tag as u64) & !empty;
+            let slot = bucket.slots[index].load();
+            let own = mask_if_below_one((slot >> 46) ^ place.tag as u64);
             found |= slot & own;
             at |= index as u64 & own;
-            free |= empty;
+            full &= slot;
             index += 1;
         }
         if found != 0 {
-            // Always there; a plain index would leave a panic in the program.
-            let hits = bucket.get(SLOTS4 + bounded(at, SLOTS4));
-            return hits.is_some_and(|hits| self.offer(found, hits, enough));
+            return self.offer(found, || bucket.hit(at), enough);
         }
-        if free != 0 {
+        // Every slot that is taken has its top bit set.
+        if full >> 63 == 0 {
             return false;
         }
         let length = if matches!(kind, Kind4::Host) { 32 } else { 24 };
@@ -194,7 +190,7 @@ impl<'a> PacketSource<'a> {
         let Some(cell) = maps::STASH.get_ptr(key).map(|cell| unsafe { &*cell }) else {
             return false;
         };
-        self.offer(cell.meta.load(), &cell.hits, enough)
+        self.offer(cell.meta.load(), || cell.hits.add_one(), enough)
     }
 
     #[inline(always)]
@@ -237,33 +233,32 @@ impl<'a> PacketSource<'a> {
         if !filter_bit(hash) {
             return false;
         }
-        let Some(buckets) = maps::HOSTS.get(hosts::V6) else {
+        let generation = InForce(self.control.exact6);
+        let Some(buckets) = maps::HOSTS.get(generation.slot()) else {
             return false;
         };
-        let Some(header) = buckets.get(0) else {
+        let Some(bucket) = buckets.get(bucket6(hash, generation.shift())) else {
             return false;
         };
-        let shift = header[0].load() as u32;
-        let Some(bucket) = buckets.get(element6(hash, shift)) else {
-            return false;
-        };
-        let (mut found, mut at, mut free) = (0, 0, 0);
+        let (mut found, mut at) = (0, 0);
         let mut index = 0;
         while index < SLOTS6 {
-            // The meta word first: it is written after the key and cleared before it.
+            // The meta word first: it is written after the key and cleared before it. No length is 0, so an
+            // empty slot is never the one.
             let word = bucket[META6 + index].load();
             let key = key_at(bucket, index);
             let own = mask_if_zero(key.0 ^ hi | key.1 ^ lo | word >> 56 ^ length as u64);
             found |= word & own;
-            at |= index as u64 & own & !mask_if_zero(word);
-            free |= mask_if_zero(word);
+            at |= index as u64 & own;
             index += 1;
         }
         if found != 0 {
-            let hits = bucket.get(HITS6 + bounded(at, SLOTS6));
-            return hits.is_some_and(|hits| self.offer(found, hits, enough));
+            let Some(hits) = bucket.get(HITS6 + bounded(at, SLOTS6)) else {
+                return false;
+            };
+            return self.offer(found, || hits.add_one(), enough);
         }
-        if free != 0 {
+        if has_room6(bucket) {
             return false;
         }
         self.stash(
@@ -450,6 +445,57 @@ fn mask_if_zero(word: u64) -> u64 {
         core::arch::asm!("{sign} s>>= 63", sign = inout(reg) sign, options(pure, nomem, nostack));
     }
     !sign
+}
+
+/// All ones for zero, zero for any other number below 2^63, likewise.
+#[inline(always)]
+fn mask_if_below_one(number: u64) -> u64 {
+    let mut sign = number.wrapping_sub(1);
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("{sign} s>>= 63", sign = inout(reg) sign, options(pure, nomem, nostack));
+    }
+    sign
+}
+
+/// One of the two IPv4 buckets in an element: [`edgeward_ebpf::lookup::Bucket4`] as the program touches it.
+#[repr(C)]
+struct Line4 {
+    hits: [Tally; SLOTS4 + 1],
+    slots: [Word; SLOTS4],
+}
+
+impl Line4 {
+    #[inline(always)]
+    fn of(pair: &BucketCell, bucket: u32) -> &Self {
+        let first: *const Self = core::ptr::from_ref(pair).cast();
+        // SAFETY: an element holds two of them, and the number is 0 or 1.
+        unsafe { &*first.add(bounded(bucket as u64, 2)) }
+    }
+
+    /// Counts a hit of slot `at`.
+    #[inline(always)]
+    fn hit(&self, at: u64) {
+        // Eight is the next power of two; no slot has a number past the counters.
+        let first: *const Tally = self.hits.as_ptr();
+        // SAFETY: within the line whatever the number.
+        unsafe { (*first.add(bounded(at, 8))).add_one() };
+    }
+}
+
+const _: () = assert!(size_of::<Line4>() * 2 == size_of::<BucketCell>());
+
+/// Whether an IPv6 bucket has an empty slot: what is not in it is then nowhere.
+#[inline(always)]
+fn has_room6(bucket: &BucketCell) -> bool {
+    let mut index = 0;
+    while index < SLOTS6 {
+        if bucket[META6 + index].load() == 0 {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 #[inline(always)]

@@ -36,3 +36,24 @@ impl Word {
         self.store(self.load().wrapping_add(1));
     }
 }
+
+/// A counter of 32 bits that stays at its end.
+#[repr(transparent)]
+pub(crate) struct Tally(UnsafeCell<u32>);
+
+// SAFETY: every access below is one aligned 32-bit load or store.
+unsafe impl Sync for Tally {}
+
+impl Tally {
+    /// [`Word::add_one`], up to what it holds.
+    #[inline(always)]
+    pub(crate) fn add_one(&self) {
+        // SAFETY: valid and aligned; volatile, so it is one load and at most one store.
+        unsafe {
+            let count = self.0.get().read_volatile();
+            if count != u32::MAX {
+                self.0.get().write_volatile(count + 1);
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! `verify` finds what somebody changed behind the agent's back and names it; `reload` puts it right.
 
 use anyhow::{Context, ensure};
+use edgeward_ebpf::abi::ABI_VERSION;
 use lab::{Agent, Lab, PinnedMap, Result, TestFn};
 
 use super::world::{passes, rich, says};
@@ -15,7 +16,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn)> {
 
 /// A pinned map of the agent.
 fn map(agent: &Agent, name: &str) -> Result<PinnedMap> {
-    PinnedMap::open(&agent.bpffs_dir().join("v1").join(name))
+    PinnedMap::open(&agent.bpffs_dir().join(format!("v{ABI_VERSION}")).join(name))
 }
 
 /// `verify` exits 1 and names it; after a `reload` it exits 0.

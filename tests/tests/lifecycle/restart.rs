@@ -1,6 +1,7 @@
 //! Killed, stopped, upgraded, reshaped, detached.
 
 use anyhow::ensure;
+use edgeward_ebpf::abi::ABI_VERSION;
 use lab::xdp::attached_id;
 use lab::{Agent, EDGE, Lab, PinnedMap, Result, TestFn, Watch};
 
@@ -162,7 +163,7 @@ fn reshape_stash() -> Result<()> {
             .set("capacity.hosts_v6", capacity)
     };
     let mut agent = Agent::start(&lab, &config(200_000))?;
-    let stash = PinnedMap::open(&agent.bpffs_dir().join("v1/stash"))?;
+    let stash = PinnedMap::open(&agent.bpffs_dir().join(format!("v{ABI_VERSION}/stash")))?;
     let mut sources = Vec::new();
     for key in stash.keys()?.iter().take(STASH_PROBED) {
         sources.push(address_of(key)?);

@@ -64,14 +64,14 @@ fn against_a_map<F: Family>(
     }
     let listed: BTreeMap<_, _> = exact.entries().map(|(key, meta, _)| (key, meta)).collect();
     assert_eq!(listed, model);
-    let adopted = Exact::<F, _>::adopt(exact.words, seed).unwrap();
+    let adopted = Exact::<F, _>::adopt(exact.words, seed, shift).unwrap();
     assert_eq!(adopted.used(), model.len());
     assert_eq!(adopted.shift(), shift);
 }
 
 #[test]
 fn ipv4_agrees_with_a_map() {
-    against_a_map::<V4>(15, 200_000, |random| {
+    against_a_map::<V4>(16, 200_000, |random| {
         let bits = random.next();
         // A narrow range, so that removals and changes meet what is there.
         let address = (bits as u32) % 150_000 * 3;
@@ -111,8 +111,36 @@ fn a_full_bucket_says_so_and_names_its_weakest() {
 }
 
 #[test]
-fn a_header_that_does_not_fit_is_not_adopted() {
-    let words = words(Exact::<V4, Vec<AtomicU64>>::words_of(15));
-    words[0].store(16, std::sync::atomic::Ordering::Relaxed);
-    assert!(Exact::<V4, _>::adopt(words, 1).is_none());
+fn an_array_of_another_size_is_not_adopted() {
+    let words = words(Exact::<V4, Vec<AtomicU64>>::words_of(16));
+    assert!(Exact::<V4, _>::adopt(words, 1, 17).is_none());
+}
+
+#[test]
+fn hits_of_neighbours_stay_apart_and_end_at_what_a_counter_holds() {
+    let words = words(Exact::<V4, Vec<AtomicU64>>::words_of(16));
+    let mut exact = Exact::<V4, _>::begin(words, 7, 16);
+    // Enough that many buckets have neighbours in both halves of a word.
+    let keys: Vec<_> = (0..100_000).map(|address| (address, Kind4::Host)).collect();
+    let meta = Meta::new(50, 1, FOREVER);
+    let added: Vec<_> = keys
+        .into_iter()
+        .filter(|key| exact.put(*key, meta) == Put::Added)
+        .collect();
+    for (count, key) in (1..).zip(&added) {
+        exact.add_hits(*key, count);
+    }
+    for (count, key) in (1..).zip(&added) {
+        assert_eq!(exact.hits(*key), Some(count));
+    }
+    exact.add_hits(added[0], u64::MAX);
+    assert_eq!(exact.hits(added[0]), Some(u64::from(u32::MAX)));
+    assert_eq!(exact.hits(added[1]), Some(2));
+    assert!(exact.remove(added[0]));
+    assert_eq!(exact.put(added[0], meta), Put::Added);
+    assert_eq!(
+        exact.hits(added[0]),
+        Some(0),
+        "a new entry counts from nothing"
+    );
 }
