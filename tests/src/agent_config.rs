@@ -14,6 +14,8 @@ use crate::topology::EDGE;
 pub struct AgentConfig {
     table: Table,
     raw: Option<String>,
+    /// Tables as text, behind the others.
+    appended: String,
     instance: String,
 }
 
@@ -32,17 +34,27 @@ impl AgentConfig {
         let empty = Self {
             table: Table::new(),
             raw: None,
+            appended: String::new(),
             instance: "edgeward".to_owned(),
         };
         empty.set("mode", mode).set("interfaces", vec![EDGE])
     }
 
-    /// A configuration as text. `{socket}`, `{state_dir}` and `{bpffs_dir}` become quoted paths inside the lab.
+    /// A configuration as text. `{socket}`, `{state_dir}` and `{bpffs_dir}` become quoted paths inside the lab,
+    /// `{lab}` becomes the lab's folder, without quotes.
     pub fn raw(text: &str) -> Self {
         Self {
             raw: Some(text.to_owned()),
             ..Self::new("log")
         }
+    }
+
+    /// Adds tables as text, as often as needed: `[[service]]` with its gateway and limits, `[[endpoint]]`.
+    /// `{lab}` becomes the lab's folder, where the configuration is: `listen = "unix:{lab}/authz.sock"`.
+    pub fn toml(mut self, tables: &str) -> Self {
+        self.appended.push_str(tables);
+        self.appended.push('\n');
+        self
     }
 
     /// A name for its files, for a test with more than one agent.
@@ -149,22 +161,24 @@ impl AgentConfig {
             ("state_dir", &paths.state),
             ("bpffs_dir", &paths.bpffs),
         ];
-        if let Some(raw) = &self.raw {
-            return places.iter().fold(raw.clone(), |text, (key, path)| {
-                text.replace(
-                    &format!("{{{key}}}"),
-                    &Value::from(path.display().to_string()).to_string(),
-                )
-            });
-        }
-        let mut table = self.table.clone();
-        for (key, path) in places {
-            // What a test set itself stays, also a path that is wrong on purpose.
-            table
-                .entry(key)
-                .or_insert_with(|| path.display().to_string().into());
-        }
-        table.to_string()
+        let own = match &self.raw {
+            Some(raw) => places.iter().fold(raw.clone(), |text, (key, path)| {
+                let quoted = Value::from(path.display().to_string()).to_string();
+                text.replace(&format!("{{{key}}}"), &quoted)
+            }),
+            None => {
+                let mut table = self.table.clone();
+                for (key, path) in places {
+                    // What a test set itself stays, also a path that is wrong on purpose.
+                    table
+                        .entry(key)
+                        .or_insert_with(|| path.display().to_string().into());
+                }
+                table.to_string()
+            }
+        };
+        let lab = paths.socket.parent().unwrap_or(Path::new(""));
+        format!("{own}{}", self.appended).replace("{lab}", &lab.display().to_string())
     }
 }
 
@@ -213,6 +227,24 @@ mod tests {
         assert_eq!(at(&["service", "0", "ports", "1"]), 8443.into());
         assert_eq!(at(&["socket"]), "/lab/edgeward.sock".into());
         assert_eq!(at(&["bpffs_dir"]), "/lab/bpf/edgeward".into());
+    }
+
+    #[test]
+    fn appended_tables_join_the_others() {
+        let config = AgentConfig::new("log")
+            .service("login", &[443], false)
+            .toml(
+                "[[service]]\nname = \"admin\"\nports = [80]\n[service.gateway]\nfail = \"closed\"",
+            )
+            .toml("[[endpoint]]\nname = \"e\"\nlisten = \"unix:{lab}/e.sock\"")
+            .zone("cdn", &["trusted-proxy"], &["192.0.2.0/24"]);
+        let text = config.text(&config.paths(Path::new("/lab"), Path::new("/lab/bpf")));
+        let read: Table = text.parse().unwrap();
+        let services = read["service"].as_array().unwrap();
+        assert_eq!(services.len(), 2, "{text}");
+        assert_eq!(services[1]["gateway"]["fail"], "closed".into());
+        assert_eq!(read["endpoint"][0]["listen"], "unix:/lab/e.sock".into());
+        assert_eq!(read["zone"][0]["name"], "cdn".into());
     }
 
     #[test]

@@ -17,11 +17,9 @@ pub(super) fn execute(context: &mut Context<'_>) -> Outcome {
                 return context.line(format_args!("{data}"));
             }
             context.line(format_args!(
-                "{}: no mistakes; {}, {}, {}",
+                "{}: no mistakes; {}",
                 path.display(),
-                output::count(config.zones.len() as u64, "zone"),
-                output::count(config.lists.len() as u64, "list"),
-                output::count(config.services.len() as u64, "service"),
+                contents(&config)
             ))
         }
         Ok(config) => {
@@ -33,6 +31,29 @@ pub(super) fn execute(context: &mut Context<'_>) -> Outcome {
         }
         Err(mistakes) => refuse(context, &mistakes),
     }
+}
+
+/// What there is, in numbers; what few configurations have is told only where it is there.
+fn contents(config: &Config) -> String {
+    let gateways = config
+        .services
+        .iter()
+        .filter(|service| service.gateway.is_some());
+    let limits = config.services.iter().map(|service| service.limits.len());
+    let counts = [
+        (config.zones.len(), "zone", true),
+        (config.lists.len(), "list", true),
+        (config.services.len(), "service", true),
+        (gateways.count(), "gateway", false),
+        (limits.sum(), "request limit", false),
+        (config.endpoints.len(), "endpoint", false),
+    ];
+    counts
+        .into_iter()
+        .filter(|(count, _, always)| *always || *count > 0)
+        .map(|(count, what, _)| output::count(count as u64, what))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn refuse(context: &mut Context<'_>, mistakes: &Mistakes) -> Outcome {

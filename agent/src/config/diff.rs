@@ -1,8 +1,11 @@
 //! What a reload changes, in words: for the answer to `reload`, the log and the System Log.
 
+#[path = "diff_service.rs"]
+mod services;
+
 use std::{fmt::Display, path::Path};
 
-use super::{Config, List, Networks, Principals, Service, Zone, duration};
+use super::{Config, List, Networks, Principals, Zone, duration};
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
 #[must_use]
@@ -69,12 +72,22 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         &old.services,
         &new.services,
         |service| (&service.name, None),
-        service,
+        services::service,
+    );
+    named(
+        &mut out,
+        "endpoint",
+        &old.endpoints,
+        &new.endpoints,
+        |endpoint| (&endpoint.name, None),
+        services::endpoint,
     );
     out
 }
 
 /// The settings that differ and take effect only when the agent is started again.
+///
+/// Gateways and endpoints are not among them: their listeners come and go while the agent runs.
 #[must_use]
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let differing = [
@@ -232,22 +245,6 @@ fn list(old: &List, new: &List) -> Vec<String> {
     value(&mut out, "score", &old.score, &new.score);
     value(&mut out, "reason", &old.reason, &new.reason);
     networks(&mut out, &old.networks, &new.networks);
-    out
-}
-
-fn service(old: &Service, new: &Service) -> Vec<String> {
-    let mut out = Vec::new();
-    let ports = |service: &Service| {
-        service
-            .ports
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    value(&mut out, "ports", &ports(old), &ports(new));
-    value(&mut out, "header", &old.header, &new.header);
-    value(&mut out, "restricted", &old.restricted, &new.restricted);
     out
 }
 

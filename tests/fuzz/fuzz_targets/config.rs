@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use edgeward::config::Config;
+use edgeward::config::{Config, Listen, Service};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -19,13 +19,37 @@ fuzz_target!(|text: &str| {
                     .iter()
                     .all(|list| (1..=100).contains(&list.score))
             );
-            assert!(
-                config
-                    .services
-                    .iter()
-                    .all(|service| !service.ports.is_empty())
-            );
+            config.services.iter().for_each(service);
+            for endpoint in &config.endpoints {
+                assert!(
+                    config
+                        .services
+                        .iter()
+                        .any(|service| service.name == endpoint.service)
+                );
+                match &endpoint.listen {
+                    Listen::Unix(path, mode) => assert!(path.is_absolute() && *mode <= 0o777),
+                    Listen::Tcp(address) => assert!(address.ip().to_canonical().is_loopback()),
+                }
+            }
         }
         Err(mistakes) => assert!(mistakes.to_string().contains("fuzz.toml")),
     }
 });
+
+/// What a service promises to whoever reads it.
+fn service(service: &Service) {
+    assert!(!service.ports.is_empty());
+    assert!((1..=64).contains(&service.hops_max));
+    assert!((256..=65_536).contains(&service.header_bytes_max));
+    assert!(service.restricted || service.restricted_except.is_empty());
+    assert!(!(service.observe && service.gateway.is_some()));
+    for limit in &service.limits {
+        assert!(limit.requests.is_some() || limit.concurrent.is_some());
+        assert!(!limit.window.is_zero());
+    }
+    if let Some(gateway) = &service.gateway {
+        assert!(gateway.limits.connections_max > 0 && gateway.limits.requests_max > 0);
+        assert!(gateway.upstream.is_none_or(|upstream| upstream.port() > 0));
+    }
+}
