@@ -8,15 +8,19 @@ mod zones;
 
 use std::{sync::Arc, time::Duration};
 
-use edgeward_ebpf::{abi::PolicyWord, lookup::Meta};
+use edgeward_ebpf::{
+    abi::{PolicyWord, mode as word_mode},
+    lookup::Meta,
+};
 use ipnet::IpNet;
 
 use self::{entries::Entries, zones::Zones};
 use super::{
     classes::{ClassOrigin, Classes},
+    clock::Now,
     limits::LimitId,
     listing::Desired,
-    mode::Mode,
+    mode::{Mode, Refusal, Unreadable},
     zone::ZoneTable,
 };
 use crate::config::{Config, Service, Uses};
@@ -84,6 +88,23 @@ impl Snapshot {
             limit_ids,
             limited: rate.limited_connections.map(|most| (most, rate.window)),
         }
+    }
+
+    /// A snapshot of a configuration alone: its own mode, and no decisions.
+    #[must_use]
+    pub fn of_config(config: &Config, now: Now) -> Self {
+        let mut classes = Classes::default();
+        let entries = Desired::build(&config.zones, &config.lists, [], &mut classes, now);
+        Self::build(
+            config,
+            &Held {
+                mode: config.mode,
+                policy: policy_word(config, config.mode),
+                entries: &entries,
+                zones: &ZoneTable::build(&config.zones, [], now),
+                classes: &classes,
+            },
+        )
     }
 
     /// With another content under exactly this canonical prefix, `None` for nothing.
@@ -157,6 +178,25 @@ impl Snapshot {
     pub(super) const fn limited(&self) -> Option<(u32, Duration)> {
         self.limited
     }
+}
+
+/// The policy word without its presence flags, which the data path adds.
+#[must_use]
+pub const fn policy_word(config: &Config, mode: Mode) -> PolicyWord {
+    let mode = match mode {
+        Mode::Off => word_mode::OFF,
+        Mode::Log => word_mode::LOG,
+        Mode::Block => word_mode::BLOCK,
+    };
+    PolicyWord::new(
+        mode,
+        config.reputation.block,
+        config.reputation.limit,
+        matches!(config.refusal, Refusal::Reset),
+        matches!(config.unreadable, Unreadable::Drop),
+        false,
+        0,
+    )
 }
 
 impl Default for Snapshot {
