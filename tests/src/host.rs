@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::http::{Request, Response, exchange};
+use crate::http::{KeptAlive, Request, Response, exchange};
 use crate::identity::NAMESPACES;
 use crate::process::{Cmd, Output, Process};
 use crate::{Result, sys};
@@ -186,6 +186,26 @@ impl Host {
     ) -> io::Result<Response> {
         let stream = self.connect_from(source, address.ip(), address.port(), timeout)?;
         exchange(stream, address, request, timeout)
+    }
+
+    /// A connection for several HTTP/1.1 requests, from a chosen source address.
+    ///
+    /// # Errors
+    /// As [`Host::connect_from`].
+    pub fn keep_alive(
+        &self,
+        source: IpAddr,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<KeptAlive> {
+        let stream = self.connect_from(source, address.ip(), address.port(), timeout)?;
+        KeptAlive::new(stream, &address.to_string(), timeout)
+    }
+
+    /// Where the files of its processes lie: the lab's directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The open namespace file of this host.

@@ -1,6 +1,6 @@
 //! HTTP/1.1 as a plain client speaks it, on a `TcpStream`: enough for sign-ins, independent of any library under test.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,13 @@ pub struct Response {
     pub head: String,
     /// Everything behind the empty line.
     pub body: String,
+}
+
+/// A connection that is kept open between requests.
+#[derive(Debug)]
+pub struct KeptAlive {
+    stream: BufReader<TcpStream>,
+    host: String,
 }
 
 impl Request {
@@ -52,12 +59,14 @@ impl Request {
         self
     }
 
-    fn text(&self, address: SocketAddr) -> String {
+    fn text(&self, host: &str, close: bool) -> String {
         let mut lines = vec![
             format!("{} {} HTTP/1.1", self.method, self.path),
-            format!("Host: {address}"),
-            "Connection: close".to_owned(),
+            format!("Host: {host}"),
         ];
+        if close {
+            lines.push("Connection: close".to_owned());
+        }
         if !self.body.is_empty() {
             lines.push(format!("Content-Length: {}", self.body.len()));
         }
@@ -69,27 +78,141 @@ impl Request {
 impl Response {
     fn parse(bytes: &[u8]) -> io::Result<Self> {
         let text = String::from_utf8_lossy(bytes);
-        let bad = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("no HTTP answer: {text:?}"),
-            )
-        };
+        let bad = || no_http(&text);
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(bad)?;
+        let mut answer = Self::of_head(head)?;
+        answer.body = if answer.is_chunked() {
+            unchunked(body).ok_or_else(bad)?
+        } else {
+            body.to_owned()
+        };
+        Ok(answer)
+    }
+
+    /// Status line and headers alone.
+    fn of_head(head: &str) -> io::Result<Self> {
         let mut words = head.split_whitespace();
-        let version = words.next().ok_or_else(bad)?;
-        let status = words
-            .next()
-            .and_then(|word| word.parse().ok())
-            .ok_or_else(bad)?;
-        if !version.starts_with("HTTP/1.") {
-            return Err(bad());
+        let version = words.next().unwrap_or_default();
+        let status = words.next().and_then(|word| word.parse().ok());
+        match status {
+            Some(status) if version.starts_with("HTTP/1.") => Ok(Self {
+                status,
+                head: head.to_owned(),
+                body: String::new(),
+            }),
+            _ => Err(no_http(head)),
         }
-        Ok(Self {
-            status,
-            head: head.to_owned(),
-            body: body.to_owned(),
+    }
+
+    /// The value of the first line of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.header("Transfer-Encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+    }
+}
+
+impl KeptAlive {
+    /// Takes a connection over. `host` is what requests say they are for; each step may take `timeout`.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn new(stream: TcpStream, host: &str, timeout: Duration) -> io::Result<Self> {
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            host: host.to_owned(),
+        })
+    }
+
+    /// Sends a request and reads its answer; the connection stays.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the other end has closed it, `InvalidData` when the answer is no HTTP.
+    pub fn send(&mut self, request: &Request) -> io::Result<Response> {
+        let text = request.text(&self.host, false);
+        self.stream.get_mut().write_all(text.as_bytes())?;
+        self.answer()
+    }
+
+    /// Sends bytes as they are and reads one answer.
+    ///
+    /// # Errors
+    /// As [`KeptAlive::send`].
+    pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<Response> {
+        self.stream.get_mut().write_all(bytes)?;
+        self.answer()
+    }
+
+    /// True when the other end has closed the connection; waits for that for the connection's time at most.
+    pub fn ends(&mut self) -> bool {
+        match self.stream.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    fn answer(&mut self) -> io::Result<Response> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            self.line(&mut bytes)?;
+        }
+        let mut answer = Response::of_head(String::from_utf8_lossy(&bytes).trim_end())?;
+        if answer.is_chunked() {
+            let mut chunks = Vec::new();
+            // An empty line ends the trailers, which follow the last chunk.
+            while !chunks.ends_with(b"\r\n0\r\n\r\n") && chunks != b"0\r\n\r\n" {
+                self.line(&mut chunks)?;
+            }
+            answer.body = unchunked(&String::from_utf8_lossy(&chunks)).unwrap_or_default();
+        } else if let Some(length) = answer.header("Content-Length") {
+            let length = length.parse().map_err(io::Error::other)?;
+            let mut body = vec![0; usize::min(length, ANSWER_BYTES_MAX)];
+            self.stream.read_exact(&mut body)?;
+            answer.body = String::from_utf8_lossy(&body).into_owned();
+        }
+        Ok(answer)
+    }
+
+    fn line(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
+        if into.len() > ANSWER_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if self.stream.read_until(b'\n', into)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}
+
+fn no_http(text: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("no HTTP answer: {text:?}"),
+    )
+}
+
+/// The body behind chunked coding, `None` if it is none or not whole. Small bodies of text only.
+fn unchunked(text: &str) -> Option<String> {
+    let mut rest = text;
+    let mut body = String::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(after.get(..size)?);
+        rest = after.get(size..)?.strip_prefix("\r\n")?;
     }
 }
 
@@ -102,7 +225,7 @@ pub(crate) fn exchange(
 ) -> io::Result<Response> {
     let deadline = Instant::now() + timeout;
     stream.set_write_timeout(Some(timeout))?;
-    stream.write_all(request.text(address).as_bytes())?;
+    stream.write_all(request.text(&address.to_string(), true).as_bytes())?;
     let mut answer = Vec::new();
     let mut chunk = [0_u8; 4096];
     while answer.len() < ANSWER_BYTES_MAX {
@@ -133,6 +256,17 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_are_put_together() -> io::Result<()> {
+        let answer = Response::parse(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+        )?;
+        assert_eq!(answer.body, "abcde");
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(unchunked("5\r\nabc"), None);
+        Ok(())
+    }
 
     #[test]
     fn an_answer_is_parsed_and_garbage_is_named() -> io::Result<()> {
