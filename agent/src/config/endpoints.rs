@@ -65,7 +65,7 @@ fn endpoint(table: &mut Table<'_>, services: &[Typed<'_, Service>]) -> Endpoint 
 fn listen(table: &Table<'_>) -> Option<Listen> {
     let mode_node = table.get("listen_mode");
     let mode = mode_node.as_ref().and_then(mode);
-    let node = table.required("listen", "\"unix:/run/edgeward/authz.sock\"")?;
+    let node = table.required("listen", "\"unix:/run/edgeward/auth-request.sock\"")?;
     let text = node.string()?;
     if let Some(path) = text.strip_prefix("unix:") {
         let path = places::socket_path(&node, path)?;
@@ -79,7 +79,10 @@ fn listen(table: &Table<'_>) -> Option<Listen> {
     }
     let Ok(address) = text.parse::<SocketAddr>() else {
         let near = text.strip_prefix("localhost:").map_or_else(
-            || "write unix:/run/edgeward/authz.sock, 127.0.0.1:9401 or [::1]:9401".to_owned(),
+            || {
+                "write unix:/run/edgeward/auth-request.sock, 127.0.0.1:9401 or [::1]:9401"
+                    .to_owned()
+            },
             |port| format!("write 127.0.0.1:{port}"),
         );
         node.error(

@@ -49,8 +49,8 @@ pub(super) fn across(
     someone_is_steered(zones, services, endpoints);
 }
 
-/// Most endpoints: each is a listener.
-const ENDPOINTS_MAX: usize = 64;
+/// Most endpoints: each is a listener, which the unit has to keep across a restart (FileDescriptorStoreMax=).
+const ENDPOINTS_MAX: usize = 16;
 
 fn few_enough(endpoints: &[Typed<'_, Endpoint>]) {
     if let Some(first) = endpoints.get(ENDPOINTS_MAX) {
@@ -105,7 +105,7 @@ fn unique_listeners(
         match &typed.value.listen {
             Listen::Unix(path, _) if *path == config.socket => node.error(
                 "is the control socket",
-                Some("choose another name, as in unix:/run/edgeward/authz.sock".to_owned()),
+                Some("choose another name, as in unix:/run/edgeward/auth-request.sock".to_owned()),
             ),
             Listen::Unix(_, _) => {}
             Listen::Tcp(address) => {
@@ -127,7 +127,11 @@ fn unique_listeners(
 
 /// Paths can be excepted only where somebody sees paths and can let a request through or not.
 fn exceptions(typed: &Typed<'_, Service>, asked: &[&Typed<'_, Endpoint>]) {
-    let Some(node) = typed.table.get("restricted_except") else {
+    let Some(node) = typed
+        .table
+        .get("restricted_except")
+        .filter(|node| !node.is_empty_array())
+    else {
         return;
     };
     if !typed.value.restricted {

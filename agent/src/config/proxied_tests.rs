@@ -122,7 +122,7 @@ fn every_endpoint_that_can_be_typed_arrives() {
     let expected = [
         endpoint(
             "nginx",
-            unix("/run/edgeward/authz.sock", 0o660),
+            unix("/run/edgeward/auth-request.sock", 0o660),
             Profile::AuthRequest,
             header("x-edgeward-peer"),
             false,
@@ -252,7 +252,7 @@ const ENDPOINTS: &str = r#"
         ports = [443]
         [[endpoint]]
         name = "nginx"
-        listen = "unix:/run/edgeward/authz.sock"
+        listen = "unix:/run/edgeward/auth-request.sock"
         profile = "auth-request"
         service = "login"
         [[endpoint]]
@@ -277,6 +277,86 @@ const ENDPOINTS: &str = r#"
         profile = "spoe"
         peer = "protocol"
     "#;
+
+/// What the annotated default shows is the default; examples, which have none, are `EXAMPLES`.
+#[test]
+fn the_annotated_services_and_endpoints_show_the_defaults() {
+    const EXAMPLES: [&str; 6] = [
+        "upstream",
+        "upstream_ca",
+        "certificates",
+        "html",
+        "json",
+        "paths",
+    ];
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/edgeward.toml");
+    let text = fs::read_to_string(shipped).unwrap();
+    let (_, tables) = text.split_once("\n[[service]]").unwrap();
+    let uncommented: Vec<&str> = tables
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| !rest.starts_with(' '))
+                .unwrap_or(line)
+        })
+        .collect();
+    let names = |key: &str| {
+        uncommented
+            .iter()
+            .any(|line| line.starts_with(&format!("{key} = ")))
+    };
+    for key in [
+        &services::SERVICE_KEYS[..],
+        &services::LIMIT_KEYS,
+        &services::REFUSAL_KEYS,
+        &gateway::GATEWAY_KEYS,
+        &endpoints::ENDPOINT_KEYS,
+    ]
+    .concat()
+    {
+        let table = ["gateway", "refusal", "limit"].contains(&key);
+        assert!(table || names(key), "{key} is not annotated");
+    }
+    let defaults: Vec<&str> = uncommented
+        .iter()
+        .copied()
+        .filter(|line| {
+            !EXAMPLES
+                .iter()
+                .any(|key| line.starts_with(&format!("{key} = ")))
+        })
+        .collect();
+    let config = parse(
+        &format!("[[service]]\n{}", defaults.join("\n")),
+        Path::new("/nonexistent"),
+    );
+    let limit = RequestLimit {
+        name: "login attempts".to_owned(),
+        paths: Vec::new(),
+        key: LimitKey::default(),
+        requests: Some(20),
+        concurrent: Some(5),
+        window: Duration::from_secs(60),
+        mode: LimitMode::default(),
+    };
+    let service = Service {
+        name: "login".to_owned(),
+        ports: vec![443],
+        gateway: Some(Gateway::default()),
+        limits: vec![limit],
+        ..Service::default()
+    };
+    assert_eq!(config.services, [service]);
+    let endpoint = config.endpoints.first().unwrap();
+    assert!(
+        matches!(endpoint.listen, Listen::Unix(_, 0o660)),
+        "{endpoint:?}"
+    );
+    assert_eq!(
+        (&endpoint.peer, endpoint.resolved),
+        (&endpoint.profile.peer(), false)
+    );
+}
 
 /// Each has exactly one mistake: how its message begins behind the place, and what else it holds.
 #[test]
@@ -479,7 +559,7 @@ const ENDPOINT_MISTAKES: &[(&str, &str, &str)] = &[
     (
         "{CDN}{S}{E}",
         "endpoint[0] \"e\": `listen` is missing",
-        "unix:/run/edgeward/authz.sock",
+        "unix:/run/edgeward/auth-request.sock",
     ),
     (
         "{CDN}{S}[[endpoint]]\nname = \"e\"\nlisten = \"unix:/a\"",
