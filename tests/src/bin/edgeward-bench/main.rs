@@ -9,6 +9,7 @@ mod contenders;
 mod load;
 mod plot;
 mod programs;
+mod proxied;
 mod report;
 mod settings;
 mod stats;
@@ -26,6 +27,7 @@ use anyhow::Context;
 use lab::Result;
 
 use crate::contenders::{AgentLab, FloorLab, Peer, PeerLab};
+use crate::proxied::Proxied;
 use crate::report::Figures;
 use crate::settings::{Part, Settings};
 use crate::throughput::Stage;
@@ -54,6 +56,11 @@ fn run(settings: &Settings) -> Result<Figures> {
         largest: settings.largest(),
         ..Figures::default()
     };
+    let (gateway, endpoint) = (settings.runs(Part::Gateway), settings.runs(Part::Endpoint));
+    figures.proxied = Proxied::measure(settings, gateway, endpoint)?;
+    if !Part::KERNEL.iter().any(|part| settings.runs(*part)) {
+        return Ok(figures);
+    }
     eprintln!("setting up: lists, agents, peers");
     let population = Population::draw(settings.largest());
     let floor = FloorLab::new()?;

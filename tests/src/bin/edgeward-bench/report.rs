@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::block::Block;
 use crate::contenders::{Floor, Peer};
 use crate::load::Load;
+use crate::proxied::Proxied;
 use crate::stats::{entries, median, megabytes, quantile};
 use crate::targets::{self, percent, share_of_parse};
 use crate::throughput::{Case, Subject};
@@ -23,6 +24,7 @@ pub(crate) struct Figures {
     pub(crate) costs: Vec<Cost>,
     pub(crate) load: Option<Load>,
     pub(crate) block: Option<Block>,
+    pub(crate) proxied: Proxied,
     /// Peers that could not be measured, and why.
     pub(crate) missing: Vec<String>,
 }
@@ -60,6 +62,7 @@ impl Figures {
         if let Some(block) = &self.block {
             write_block(&mut text, block);
         }
+        self.proxied.markdown(&mut text);
         for missing in &self.missing {
             line(&mut text, &format!("\nNot measured: {missing}"));
         }

@@ -35,14 +35,21 @@ pub(crate) enum Part {
     Verdict,
     Load,
     Block,
+    Gateway,
+    Endpoint,
 }
 
 impl Part {
-    const ALL: [(&'static str, Self); 4] = [
+    /// The parts that measure the program in the kernel.
+    pub(crate) const KERNEL: [Self; 4] = [Self::Throughput, Self::Verdict, Self::Load, Self::Block];
+
+    const ALL: [(&'static str, Self); 6] = [
         ("throughput", Self::Throughput),
         ("verdict", Self::Verdict),
         ("load", Self::Load),
         ("block", Self::Block),
+        ("gateway", Self::Gateway),
+        ("endpoint", Self::Endpoint),
     ];
 }
 
@@ -104,7 +111,7 @@ impl Settings {
 const HELP: &str = "\
 Measures Edgeward and its peers side by side in one run. Needs root.
 
-Usage: cargo xtask bench -- [--quick] [--write] [throughput] [verdict] [load] [block]
+Usage: cargo xtask bench -- [--quick] [--write] [throughput] [verdict] [load] [block] [gateway] [endpoint]
 
   --quick   smoke run with small lists, under a minute; its figures say little
   --write   regenerate docs/performance.md and docs/performance.svg from this run

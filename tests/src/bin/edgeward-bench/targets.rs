@@ -18,7 +18,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn at_least(what: String, aim: f64, figure: f64, show: impl Fn(f64) -> String) -> Self {
+    pub(crate) fn at_least(
+        what: String,
+        aim: f64,
+        figure: f64,
+        show: impl Fn(f64) -> String,
+    ) -> Self {
         let reached = figure >= aim;
         Self {
             what,
@@ -28,7 +33,12 @@ impl Target {
         }
     }
 
-    fn at_most(what: String, aim: f64, figure: f64, show: impl Fn(f64) -> String) -> Self {
+    pub(crate) fn at_most(
+        what: String,
+        aim: f64,
+        figure: f64,
+        show: impl Fn(f64) -> String,
+    ) -> Self {
         let reached = figure <= aim;
         Self {
             what,
@@ -55,6 +65,7 @@ pub(crate) fn all(figures: &Figures) -> Vec<Target> {
             |ms| format!("{ms:.2} ms"),
         ));
     }
+    targets.extend(figures.proxied.targets());
     targets
 }
 
