@@ -75,6 +75,16 @@ impl Site {
             .count()
     }
 
+    /// Requests that a proxy forwarded for a client: whose `X-Forwarded-For` ends with it.
+    #[must_use]
+    pub fn requests_for(&self, client: IpAddr) -> usize {
+        let (alone, last) = (format!("\"{client}\""), format!(" {client}\""));
+        self.requests()
+            .iter()
+            .filter(|line| line.ends_with(&alone) || line.ends_with(&last))
+            .count()
+    }
+
     /// Waits until a peer has made `count` requests: nginx logs a request after it has answered it.
     ///
     /// # Errors

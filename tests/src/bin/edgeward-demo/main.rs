@@ -14,12 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use lab::{Agent, AgentConfig, Lab, Output, Result, Site};
+use lab::{Agent, AgentConfig, Lab, Output, Process, Result, Site};
 use serde_json::Value;
 
 use self::cast::{
-    CONFIGURATION, Cast, NEIGHBOUR_V4, OFFICE_V4, PLACES, PROXY_V4, Part, TRIES, UNKNOWN_V4,
-    UNKNOWN_V6_NETWORK,
+    CONFIGURATION, CUSTOMER_V4, Cast, Enforced, NEIGHBOUR_V4, OFFICE_V4, PLACES, PROXIED_V4,
+    PROXY_V4, Part, TRIES, UNKNOWN_V4, UNKNOWN_V6_NETWORK,
 };
 use self::page::Page;
 
@@ -83,6 +83,7 @@ struct Stage<'a> {
     site: Site,
     agent: Agent,
     cast: Cast,
+    _cdn: Process,
 }
 
 impl<'a> Stage<'a> {
@@ -93,6 +94,7 @@ impl<'a> Stage<'a> {
             site: lab.site()?,
             agent: Agent::prepare(lab, &config)?,
             cast: Cast::new(lab)?,
+            _cdn: cast::cdn(lab)?,
         })
     }
 
@@ -118,7 +120,11 @@ impl<'a> Stage<'a> {
         self.page.run(&self.agent, &["mode"], 0)?;
         self.page
             .say(&format!("\nNow everybody signs in {TRIES} times."));
-        self.round("log", false, "everybody got in: log mode refuses nobody")
+        self.round(
+            "log",
+            Enforced::NOBODY,
+            "everybody got in: log mode refuses nobody",
+        )
     }
 
     fn what_would_be(&mut self) -> Result<()> {
@@ -146,6 +152,17 @@ impl<'a> Stage<'a> {
         let right = refused && output.stdout.contains("pass") && !output.stdout.contains("deny");
         self.page
             .expect(right, "the neighbour is refused, the office is not");
+        self.page.say("\nAnd one who comes through the CDN? Its header names the client, because the CDN is trusted:");
+        let header = format!("X-Forwarded-For: {PROXIED_V4}");
+        let arguments = ["explain", "--peer", PROXY_V4, "--header", &header];
+        let refused = self.page.run(&self.agent, &arguments, 0)?.stdout;
+        self.page
+            .say("\nThe same header from anybody else says nothing:");
+        let arguments = ["explain", "--peer", CUSTOMER_V4, "--header", &header];
+        let ignored = self.page.run(&self.agent, &arguments, 0)?.stdout;
+        let right = refused.contains("deny") && !ignored.contains("deny");
+        self.page
+            .expect(right, "a header is believed from a trusted proxy only");
         Ok(())
     }
 
@@ -192,8 +209,8 @@ impl<'a> Stage<'a> {
         self.page.say("\nEverybody signs in again.");
         self.round(
             "block",
-            true,
-            "attackers are cut off; customers, the office and the CDN are not",
+            Enforced::EVERYWHERE,
+            "attackers are cut off, behind the CDN refused; customers, the office and the CDN are not",
         )?;
         self.page.say("Nobody is locked out, so it stays:");
         self.page.run(&self.agent, &["mode", "confirm"], 0)?;
@@ -210,8 +227,8 @@ impl<'a> Stage<'a> {
             .say("\nThe rules are in the kernel and stay there. Everybody signs in again.");
         self.round(
             "agent dead",
-            true,
-            "nothing changed: the kernel goes on without the agent",
+            Enforced::DIRECT_ONLY,
+            "the kernel goes on without the agent; what comes through the CDN passes unjudged (fail = \"open\")",
         )
     }
 
@@ -233,7 +250,7 @@ impl<'a> Stage<'a> {
         let output: Output = self.page.run(&self.agent, &["verify"], 0)?;
         self.page.expect(output.code == 0, "it does");
         self.page.say("\nEverybody signs in again.");
-        self.round("agent back", true, "still the same")
+        self.round("agent back", Enforced::EVERYWHERE, "everything as before")
     }
 
     fn way_out(&mut self) -> Result<()> {
@@ -242,12 +259,12 @@ impl<'a> Stage<'a> {
         self.page.say("\nEverybody signs in once more.");
         self.round(
             "detached",
-            false,
+            Enforced::NOBODY,
             "everybody gets in: it was Edgeward, and only Edgeward, that refused",
         )
     }
 
-    fn round(&mut self, title: &'static str, enforced: bool, meaning: &str) -> Result<()> {
+    fn round(&mut self, title: &'static str, enforced: Enforced, meaning: &str) -> Result<()> {
         let right = self.cast.round(&self.site, title, enforced)?;
         self.page.table(&self.cast.table());
         self.page.expect(right, meaning);
@@ -285,7 +302,9 @@ fn would_be_refused(events: &str) -> BTreeMap<String, String> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
     {
         let text = |key: &str| event.get(key).and_then(Value::as_str);
-        let (Some(source), Some("deny")) = (text("source"), text("verdict")) else {
+        // Behind the CDN the source is the CDN; whom it stands for is the client.
+        let who = text("client").or_else(|| text("source"));
+        let (Some(source), Some("deny")) = (who, text("verdict")) else {
             continue;
         };
         let name = text("detail").unwrap_or("?");
@@ -331,6 +350,9 @@ Six hosts were just made inside this machine, with a network of their own betwee
   customers ──┤
   the office ─┼── the Internet ── edge0 [ Edgeward ] ── nginx: the page where people sign in
   a CDN ──────┘                          \\______ the login host ______/
+
+Some customers, and some attackers, come through the CDN: their packets carry its address, and
+only a header of each request says who they are.
 
 The agent, the kernel, nginx and the sign-ins are real. Edgeward is on edge0, the login host's
 network card: what it refuses, nginx never hears of. It works inside the kernel, at the first
