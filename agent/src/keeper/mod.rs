@@ -35,7 +35,7 @@ use crate::{
         classes::Classes,
         decision::{Decision, Key, Kind, Origin},
         listing::{Evicted, effective},
-        snapshot::Snapshot,
+        snapshot::{Held, Snapshot},
     },
     random,
     store::{ModeOrigin, ModeState, Store},
@@ -173,18 +173,37 @@ impl Keeper {
         }
         self.evicted = evicted;
         self.publish_policy();
+        let snapshot = Snapshot::build(
+            &self.config,
+            &Held {
+                mode: self.mode.mode,
+                policy: wanted::policy(&self.config, self.mode.mode),
+                entries: &wanted.entries,
+                zones: &wanted.zones,
+                classes: &self.classes,
+            },
+        );
+        self.snapshot.send_replace(Arc::new(snapshot));
         Ok(change)
     }
 
     fn publish_policy(&self) {
-        self.datapath
-            .set_policy(wanted::policy(&self.config, self.mode.mode));
+        let (mode, policy) = (self.mode.mode, wanted::policy(&self.config, self.mode.mode));
+        self.datapath.set_policy(policy);
+        self.publish(|snapshot| snapshot.with_policy(mode, policy));
+    }
+
+    /// What judges proxied requests follows what the kernel holds.
+    fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
+        self.snapshot
+            .send_modify(|snapshot| *snapshot = Arc::new(change(snapshot)));
     }
 
     fn publish_classes(&self) -> anyhow::Result<()> {
         self.datapath.set_classes(self.classes.records())?;
         self.context
             .send_replace(EventContext::new(&self.classes, self.clock));
+        self.publish(|snapshot| snapshot.with_classes(&self.classes));
         Ok(())
     }
 
@@ -215,6 +234,7 @@ impl Keeper {
             self.publish_classes()?;
         }
         let change = self.datapath.put(prefix, meta)?;
+        self.publish(|snapshot| snapshot.with_entry(prefix, meta));
         let evicted = change.evicted as u64;
         match prefix {
             IpNet::V4(_) => self.evicted.hosts4 += evicted,
@@ -227,6 +247,7 @@ impl Keeper {
     fn refresh_zones(&mut self) -> anyhow::Result<()> {
         let zones = wanted::zones(&self.config, self.decisions.values(), self.clock.now());
         self.datapath.set_zones(&zones)?;
+        self.publish(|snapshot| snapshot.with_zones(&zones));
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! From configuration and decisions to what the kernel should hold.
 
-use edgeward_ebpf::abi::{Limits, PolicyWord, mode as word, port, profile};
+use edgeward_ebpf::abi::{Limits, port, profile};
 
+pub(super) use crate::policy::snapshot::policy_word as policy;
 use crate::{
     config::Config,
     datapath::Wanted,
@@ -10,7 +11,6 @@ use crate::{
         clock::Now,
         decision::{Decision, Kind},
         listing::{Desired, Evicted, hides_blocked},
-        mode::{Mode, Refusal, Unreadable},
         zone::ZoneTable,
     },
 };
@@ -50,24 +50,6 @@ pub(super) fn zones<'a>(
         .filter(|decision| decision.kind == Kind::Exempt)
         .map(|decision| (decision.prefix, decision.expires));
     ZoneTable::build(&config.zones, exempt, now)
-}
-
-/// The policy word without its presence flags, which the data path adds.
-pub(super) const fn policy(config: &Config, mode: Mode) -> PolicyWord {
-    let mode = match mode {
-        Mode::Off => word::OFF,
-        Mode::Log => word::LOG,
-        Mode::Block => word::BLOCK,
-    };
-    PolicyWord::new(
-        mode,
-        config.reputation.block,
-        config.reputation.limit,
-        matches!(config.refusal, Refusal::Reset),
-        matches!(config.unreadable, Unreadable::Drop),
-        false,
-        0,
-    )
 }
 
 fn ports(config: &Config) -> Vec<(u16, u64)> {

@@ -1,6 +1,31 @@
 //! Rate limits of requests: fixed windows and requests in progress, per client, in bounded memory.
+//!
+//! What is counted has a place by a keyed hash in one of many small sets, so a flood of clients cannot
+//! choose whom it pushes out. In a full set the one that is least busy gives way to a newcomer: an ended
+//! window first, then the fewest requests; never one that is over its limit or has requests in progress.
+//! Where nobody can give way, the newcomer goes uncounted, and that is counted.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    chain::ClientReason,
+    clock::Now,
+    explain::Judged,
+    mode::Mode,
+    path::normalise,
+    prefix::canonical_address,
+    request::{RequestFacts, Ruling},
+    snapshot::Snapshot,
+};
+use crate::config::{LimitKey, LimitMode, RequestLimit, Service};
 
 /// What the limits say of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,3 +37,410 @@ pub struct Limited {
     /// When the next request may pass.
     pub retry_after: Duration,
 }
+
+/// What becomes of a request by the limits.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// The first limit to be enforced that is exceeded. In mode log the request passes all the same.
+    pub exceeded: Option<Limited>,
+    /// Limits in preview that are exceeded.
+    pub previews: Vec<Limited>,
+    /// The request's share of limits on requests in progress: to be kept until its answer has ended.
+    pub permit: Permit,
+}
+
+/// A request in progress; dropping it ends that.
+#[derive(Debug, Default)]
+pub struct Permit {
+    shares: Vec<u64>,
+    table: Option<Arc<Table>>,
+}
+
+/// Counts requests. Cheap to clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    table: Arc<Table>,
+}
+
+/// What the limiter itself has to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimiterReport {
+    /// Clients whose live window gave way to another's.
+    pub displaced: u64,
+    /// Requests that found no place to be counted in.
+    pub uncounted: u64,
+    /// Most clients and limits that can be followed at a time.
+    pub capacity: u64,
+}
+
+/// What a limit's requests are counted under: the same after a reload if its definition is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitId(u64);
+
+/// The limit of clients with limited reputation, as events name it.
+pub const LIMITED_REPUTATION: &str = "limited reputation";
+
+impl LimitId {
+    /// The identifiers of a service's limits, in its order.
+    #[must_use]
+    pub fn of_service(service: &Service) -> Box<[Self]> {
+        service
+            .limits
+            .iter()
+            .map(|limit| Self::of(&service.name, limit))
+            .collect()
+    }
+
+    fn of(service: &str, limit: &RequestLimit) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (service, &limit.name, &limit.paths, limit.window).hash(&mut hasher);
+        (limit.requests, limit.concurrent).hash(&mut hasher);
+        (limit.key == LimitKey::Client).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl Limiter {
+    /// Follows at least that many clients and limits at a time, 32 bytes each. `seed` is a secret.
+    #[must_use]
+    pub fn new(seed: u64, capacity: usize) -> Self {
+        let sets = capacity.div_ceil(WAYS).clamp(SHARDS, SETS_MAX);
+        let sets = sets.checked_next_power_of_two().unwrap_or(SETS_MAX);
+        let shard = || Mutex::new(vec![Set::default(); sets / SHARDS].into_boxed_slice());
+        Self {
+            table: Arc::new(Table {
+                seed,
+                shards: (0..SHARDS).map(|_| shard()).collect(),
+                displaced: AtomicU64::new(0),
+                uncounted: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Counts a request that nothing else refuses, and says which limits it exceeds.
+    ///
+    /// Refused requests count too: whoever goes on asking does not get in sooner. Exempt clients and
+    /// trusted proxies have no limits.
+    #[must_use]
+    pub fn admit(
+        &self,
+        snapshot: &Snapshot,
+        ruling: &Ruling,
+        facts: &RequestFacts<'_>,
+        now: Now,
+    ) -> Admission {
+        let mut admission = Admission::default();
+        if snapshot.mode == Mode::Off || ruling.verdict == Judged::Deny || is_spared(ruling) {
+            return admission;
+        }
+        let mut request = Request {
+            table: &self.table,
+            client: client_bits(ruling.chain.client),
+            user_agent: None,
+            now_ms: now.boot_ns / NS_A_MS,
+            shares: Vec::new(),
+        };
+        if ruling.verdict == Judged::Limit
+            && let Some((most, window)) = snapshot.limited()
+        {
+            let key = request.key(LIMITED, None);
+            let end = request.count(key, Some(most), None, window);
+            admission.exceeded = end.map(|retry_after| Limited {
+                limit: LIMITED_REPUTATION.to_owned(),
+                enforced: true,
+                retry_after,
+            });
+        }
+        request.service(snapshot, facts, &mut admission);
+        let refused = admission.exceeded.is_some() && snapshot.mode == Mode::Block;
+        if !refused && !request.shares.is_empty() {
+            let shares = std::mem::take(&mut request.shares);
+            admission.permit = self.table.take(shares);
+        }
+        admission
+    }
+
+    /// What it could not do.
+    #[must_use]
+    pub fn report(&self) -> LimiterReport {
+        let slots = self
+            .table
+            .shards
+            .iter()
+            .map(|shard| lock(shard).len() * WAYS);
+        LimiterReport {
+            displaced: self.table.displaced.load(Ordering::Relaxed),
+            uncounted: self.table.uncounted.load(Ordering::Relaxed),
+            capacity: u64::try_from(slots.sum::<usize>()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.take() {
+            self.shares.iter().for_each(|key| table.give_back(*key));
+        }
+    }
+}
+
+/// One request on its way through the limits.
+struct Request<'a> {
+    table: &'a Table,
+    client: u128,
+    /// Hashed, once it is asked for.
+    user_agent: Option<u64>,
+    now_ms: u64,
+    /// Keys whose requests in progress it will be one of.
+    shares: Vec<u64>,
+}
+
+impl Request<'_> {
+    /// Counts against each limit of the service that holds for the path.
+    fn service(
+        &mut self,
+        snapshot: &Snapshot,
+        facts: &RequestFacts<'_>,
+        admission: &mut Admission,
+    ) {
+        let Some(service) = snapshot.services.get(facts.service) else {
+            return;
+        };
+        if service.limits.is_empty() {
+            return;
+        }
+        let path = normalise(facts.path);
+        for (limit, id) in service.limits.iter().zip(snapshot.limit_ids(facts.service)) {
+            let holds = limit.paths.is_empty() || limit.paths.iter().any(|it| it.limits(&path));
+            if limit.mode == LimitMode::Off || !holds {
+                continue;
+            }
+            let agent = match limit.key {
+                LimitKey::Client => None,
+                LimitKey::ClientUserAgent => Some(self.user_agent(facts.user_agent)),
+            };
+            let key = self.key(*id, agent);
+            let end = self.count(key, limit.requests, limit.concurrent, limit.window);
+            let Some(retry_after) = end else {
+                continue;
+            };
+            let enforced = limit.mode == LimitMode::Enforce;
+            if enforced && admission.exceeded.is_some() {
+                continue;
+            }
+            let limited = Limited {
+                limit: limit.name.clone(),
+                enforced,
+                retry_after,
+            };
+            if enforced {
+                admission.exceeded = Some(limited);
+            } else {
+                admission.previews.push(limited);
+            }
+        }
+    }
+
+    fn user_agent(&mut self, text: Option<&[u8]>) -> u64 {
+        *self
+            .user_agent
+            .get_or_insert_with(|| self.table.hash((text.is_some(), text.unwrap_or_default())))
+    }
+
+    fn key(&self, id: LimitId, user_agent: Option<u64>) -> u64 {
+        // 0 is an empty place.
+        self.table.hash((id.0, self.client, user_agent)).max(1)
+    }
+
+    /// Counts against one limit; the time until it may be tried again, if the limit is exceeded.
+    fn count(
+        &mut self,
+        key: u64,
+        requests: Option<u32>,
+        concurrent: Option<u32>,
+        window: Duration,
+    ) -> Option<Duration> {
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
+        let ends_ms = (self.now_ms / window_ms)
+            .saturating_add(1)
+            .saturating_mul(window_ms);
+        let most = requests.unwrap_or(u32::MAX);
+        let mut set = self.table.set(key);
+        let Some(slot) = set.slot(key, self.now_ms, self.table) else {
+            drop(set);
+            self.table.uncounted.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        if slot.ends_ms <= self.now_ms {
+            slot.ends_ms = ends_ms;
+            slot.count = 0;
+        }
+        slot.most = most;
+        slot.count = slot.count.saturating_add(1);
+        let over_requests = slot.count > most;
+        let over_concurrent = concurrent.is_some_and(|concurrent| slot.in_progress >= concurrent);
+        let left = slot.ends_ms.saturating_sub(self.now_ms);
+        drop(set);
+        if concurrent.is_some() {
+            self.shares.push(key);
+        }
+        if over_requests {
+            Some(Duration::from_millis(left))
+        } else {
+            over_concurrent.then_some(CONCURRENT_RETRY)
+        }
+    }
+}
+
+/// All counts.
+#[derive(Debug)]
+struct Table {
+    seed: u64,
+    shards: Box<[Mutex<Box<[Set]>>]>,
+    displaced: AtomicU64,
+    uncounted: AtomicU64,
+}
+
+/// A few places, one of which a key must take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Set([Slot; WAYS]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// 0 is empty.
+    key: u64,
+    /// End of the window, milliseconds since boot.
+    ends_ms: u64,
+    /// Requests in the window.
+    count: u32,
+    /// Requests that one window may have.
+    most: u32,
+    in_progress: u32,
+}
+
+impl Table {
+    fn hash(&self, what: impl std::hash::Hash) -> u64 {
+        // The seed comes first, so that what follows cannot be chosen to collide without knowing it.
+        let mut hasher = DefaultHasher::new();
+        self.seed.hash(&mut hasher);
+        what.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn set(&self, key: u64) -> Guarded<'_> {
+        let (shard, index) = (low(key) % SHARDS, low(key >> 16));
+        Guarded {
+            sets: self.shards.get(shard).map(lock),
+            index,
+        }
+    }
+
+    /// Takes a share for each key.
+    fn take(self: &Arc<Self>, keys: Vec<u64>) -> Permit {
+        let mut shares = Vec::with_capacity(keys.len());
+        for key in keys {
+            // Between the count and now it may have given way: then there is nothing to give back.
+            if let Some(slot) = self.set(key).find(key) {
+                slot.in_progress = slot.in_progress.saturating_add(1);
+                shares.push(key);
+            }
+        }
+        Permit {
+            shares,
+            table: Some(Arc::clone(self)),
+        }
+    }
+
+    fn give_back(&self, key: u64) {
+        if let Some(slot) = self.set(key).find(key) {
+            slot.in_progress = slot.in_progress.saturating_sub(1);
+        }
+    }
+}
+
+/// A set within its locked shard.
+struct Guarded<'a> {
+    sets: Option<MutexGuard<'a, Box<[Set]>>>,
+    index: usize,
+}
+
+impl Guarded<'_> {
+    fn slots(&mut self) -> &mut [Slot] {
+        let index = self.index;
+        let Some(sets) = &mut self.sets else {
+            return &mut [];
+        };
+        let count = sets.len().max(1);
+        match sets.get_mut(index % count) {
+            Some(set) => &mut set.0,
+            None => &mut [],
+        }
+    }
+
+    fn find(&mut self, key: u64) -> Option<&mut Slot> {
+        self.slots().iter_mut().find(|slot| slot.key == key)
+    }
+
+    /// The key's place, made free if need be.
+    fn slot(&mut self, key: u64, now_ms: u64, table: &Table) -> Option<&mut Slot> {
+        let known = self.slots().iter().position(|slot| slot.key == key);
+        if let Some(index) = known {
+            return self.slots().get_mut(index);
+        }
+        let victim = self
+            .slots()
+            .iter_mut()
+            .filter(|slot| slot.in_progress == 0)
+            .filter(|slot| slot.ends_ms <= now_ms || slot.count < slot.most)
+            .min_by_key(|slot| {
+                let live = slot.ends_ms > now_ms;
+                (live, if live { slot.count } else { 0 })
+            })?;
+        if victim.key != 0 && victim.ends_ms > now_ms {
+            table.displaced.fetch_add(1, Ordering::Relaxed);
+        }
+        *victim = Slot {
+            key,
+            ..Slot::default()
+        };
+        Some(victim)
+    }
+}
+
+fn lock(shard: &Mutex<Box<[Set]>>) -> MutexGuard<'_, Box<[Set]>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Exempt clients, and trusted proxies that nobody stands behind.
+fn is_spared(ruling: &Ruling) -> bool {
+    let trusted = matches!(
+        ruling.chain.reason,
+        ClientReason::AllTrusted | ClientReason::NoHeader | ClientReason::Unknown
+    );
+    ruling.exempt || trusted
+}
+
+/// Who counts as one client: an IPv4 address, or an IPv6 /64.
+fn client_bits(address: IpAddr) -> u128 {
+    match canonical_address(address) {
+        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
+        IpAddr::V6(v6) => u128::from(v6) >> 64 << 64,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "picks one of few")]
+const fn low(bits: u64) -> usize {
+    bits as u32 as usize
+}
+
+/// Places of a set.
+const WAYS: usize = 8;
+/// Locks; a power of two.
+const SHARDS: usize = 64;
+/// Most sets: 256 MiB.
+const SETS_MAX: usize = 1 << 20;
+/// The limit of clients with limited reputation, for all services together.
+const LIMITED: LimitId = LimitId(0x6c69_6d69_7465_6400);
+/// When a request in progress may have ended, nobody knows.
+const CONCURRENT_RETRY: Duration = Duration::from_secs(1);
+const NS_A_MS: u64 = 1_000_000;

@@ -104,6 +104,21 @@ impl Desired {
         desired
     }
 
+    /// Entries that are final already, each prefix once, in any order.
+    pub(super) fn from_entries(entries: impl Iterator<Item = (IpNet, Meta)>) -> Self {
+        let mut desired = Self::default();
+        for (prefix, meta) in entries {
+            desired.add(prefix, meta);
+        }
+        desired.hosts4.sort_unstable_by_key(|entry| entry.0);
+        desired.nets24.sort_unstable_by_key(|entry| entry.0);
+        desired
+            .exact6
+            .sort_unstable_by_key(|entry| (entry.0, entry.1));
+        desired.trie.sort_unstable_by_key(|entry| entry.0);
+        desired
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Endpoint, Listen, PeerSource, Profile},
     control::EventFeed,
     gate::Gate,
-    policy::snapshot::Snapshot,
+    policy::{clock::Now, snapshot::Snapshot},
 };
 
 /// An endpoint of the service "login" at `place`.
@@ -39,11 +39,7 @@ fn unix(directory: &Path, name: &str) -> Listen {
 
 fn gate(config: &str) -> Gate {
     let config = Config::parse(config, Path::new("/"), "test.toml").unwrap();
-    let snapshot = Snapshot {
-        mode: config.mode,
-        services: config.services.clone().into(),
-        ..Snapshot::default()
-    };
+    let snapshot = Snapshot::of_config(&config, Now::default());
     let (sender, receiver) = watch::channel(Arc::new(snapshot));
     drop(sender);
     Gate::new(receiver, EventFeed::new(100), Clock::new(), 1, 1_000)
