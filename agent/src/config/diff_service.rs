@@ -76,7 +76,7 @@ fn gateway(out: &mut Vec<String>, old: Option<&Gateway>, new: Option<&Gateway>) 
     text("certificates", &|gateway| {
         certificates(&gateway.certificates)
     });
-    let times: [(&str, fn(&Gateway) -> Duration); 5] = [
+    let times: [Named<Duration>; 5] = [
         ("head_timeout", |gateway| gateway.limits.head_timeout),
         ("body_timeout", |gateway| gateway.limits.body_timeout),
         ("idle_timeout", |gateway| gateway.limits.idle_timeout),
@@ -88,7 +88,7 @@ fn gateway(out: &mut Vec<String>, old: Option<&Gateway>, new: Option<&Gateway>) 
     for (name, of) in times {
         text(name, &|gateway| duration::format(of(gateway)));
     }
-    let counts: [(&str, fn(&Gateway) -> String); 5] = [
+    let counts: [Named<String>; 5] = [
         ("head_bytes_max", |gateway| {
             gateway.limits.head_bytes_max.to_string()
         }),
@@ -109,6 +109,9 @@ fn gateway(out: &mut Vec<String>, old: Option<&Gateway>, new: Option<&Gateway>) 
         text(name, &of);
     }
 }
+
+/// A setting of the gateway by its name.
+type Named<T> = (&'static str, fn(&Gateway) -> T);
 
 fn file(path: Option<&Path>) -> String {
     path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
