@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, Interfaces},
     control::{Command, EventFeed, roles::Roles, server},
-    gate::Gate,
+    gate::{Gate, GateLimits},
     keeper::{EventContext, Keeper, Shared, forward},
     policy::snapshot::Snapshot,
     privileges, random,
@@ -45,7 +45,10 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         feed.clone(),
         Clock::new(),
         random::secret()?,
-        config.events.per_second_max,
+        &GateLimits {
+            events_per_second_max: config.events.per_second_max,
+            clients_max: usize::try_from(config.capacity.rate_sources).unwrap_or(usize::MAX),
+        },
     );
     let shared = Shared {
         feed: feed.clone(),

@@ -23,7 +23,7 @@ use crate::{
         chain::{ClientReason, Forwarding},
         clock::Now,
         explain::{Action, Judged},
-        limits::Limited,
+        limits::{Limited, Limiter, Permit},
         mode::Mode,
         request::{Reason, RequestFacts, Ruling},
         snapshot::Snapshot,
@@ -37,8 +37,27 @@ pub(crate) struct Gate(Arc<Inner>);
 struct Inner {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     clock: Clock,
+    limiter: Limiter,
     counters: Counters,
     events: Events,
+}
+
+/// Bounds of the gate's memory and noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GateLimits {
+    /// Events a second.
+    pub(crate) events_per_second_max: u32,
+    /// Clients (times limits) whose requests are counted at a time.
+    pub(crate) clients_max: usize,
+}
+
+#[cfg(test)]
+impl GateLimits {
+    /// More than any test needs.
+    pub(crate) const AMPLE: Self = Self {
+        events_per_second_max: 1_000,
+        clients_max: 1_024,
+    };
 }
 
 /// Who asks, for counters and events.
@@ -75,6 +94,7 @@ pub(crate) struct Decision {
     /// `x-edgeward-client`, `-verdict`, `-reason` and `-score` of a request that is let on. In log mode the verdict is
     /// what block mode would have acted on.
     pub(crate) headers: Vec<(&'static str, String)>,
+    _permit: Permit,
 }
 
 impl Gate {
@@ -83,13 +103,14 @@ impl Gate {
         feed: EventFeed,
         clock: Clock,
         seed: u64,
-        events_per_second_max: u32,
+        limits: &GateLimits,
     ) -> Self {
         Self(Arc::new(Inner {
             snapshot,
             clock,
+            limiter: Limiter::new(seed.rotate_left(23), limits.clients_max),
             counters: Counters::default(),
-            events: Events::new(feed, seed, events_per_second_max),
+            events: Events::new(feed, seed, limits.events_per_second_max),
         }))
     }
 
@@ -133,7 +154,13 @@ impl Gate {
     /// For `status`.
     pub(crate) fn report(&self) -> ProxiedReport {
         let totals = self.0.events.totals();
-        let events = [("sent", totals.sent), ("suppressed", totals.suppressed)];
+        let limiter = self.0.limiter.report();
+        let events = [
+            ("sent", totals.sent),
+            ("suppressed", totals.suppressed),
+            ("limits_displaced", limiter.displaced),
+            ("limits_uncounted", limiter.uncounted),
+        ];
         ProxiedReport {
             events: events
                 .into_iter()
@@ -145,23 +172,26 @@ impl Gate {
 
     /// What the ruling and the limits of requests say together.
     fn outcome(&self, snapshot: &Snapshot, head: &Head<'_>, ruling: &Ruling, now: Now) -> Outcome {
-        let nothing = Outcome {
-            reason: None,
-            enforced: false,
-            limited: None,
-        };
-        if snapshot.mode == Mode::Off {
-            return nothing;
-        }
         if ruling.verdict == Judged::Deny {
             return Outcome {
                 reason: ruling.reason,
                 enforced: ruling.action == Action::Refuse && head.via != Via::Observe,
                 limited: None,
+                permit: Permit::default(),
             };
         }
-        let _ = now;
-        nothing
+        let admission = self.0.limiter.admit(snapshot, ruling, &head.facts, now);
+        let preview = admission.previews.into_iter().next();
+        let limited = admission.exceeded.or(preview);
+        let enforced = limited.as_ref().is_some_and(|limited| limited.enforced)
+            && snapshot.mode == Mode::Block
+            && head.via != Via::Observe;
+        Outcome {
+            reason: limited.is_some().then_some(Reason::RateLimit),
+            enforced,
+            limited,
+            permit: admission.permit,
+        }
     }
 
     /// Counts, makes the event and builds the answer.
@@ -216,6 +246,7 @@ impl Gate {
             ruling,
             refusal,
             headers,
+            _permit: outcome.permit,
         }
     }
 }
@@ -225,6 +256,7 @@ struct Outcome {
     reason: Option<Reason>,
     enforced: bool,
     limited: Option<Limited>,
+    permit: Permit,
 }
 
 /// What the next layer is told of a request that is let on.
@@ -258,3 +290,6 @@ pub(crate) const VERDICT: &str = "x-edgeward-verdict";
 pub(crate) const REASON: &str = "x-edgeward-reason";
 /// 1 to 100.
 pub(crate) const SCORE: &str = "x-edgeward-score";
+
+#[cfg(test)]
+mod tests;

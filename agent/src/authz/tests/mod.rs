@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::{Config, Endpoint, Listen, PeerSource, Profile},
     control::EventFeed,
-    gate::Gate,
+    gate::{Gate, GateLimits},
     policy::{clock::Now, snapshot::Snapshot},
 };
 
@@ -42,7 +42,13 @@ fn gate(config: &str) -> Gate {
     let snapshot = Snapshot::of_config(&config, Now::default());
     let (sender, receiver) = watch::channel(Arc::new(snapshot));
     drop(sender);
-    Gate::new(receiver, EventFeed::new(100), Clock::new(), 1, 1_000)
+    Gate::new(
+        receiver,
+        EventFeed::new(100),
+        Clock::new(),
+        1,
+        &GateLimits::AMPLE,
+    )
 }
 
 /// Endpoints that are being served until this is stopped.
