@@ -2,14 +2,16 @@
 
 use std::{pin::pin, sync::Arc};
 
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
     CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
     desk::Desk,
+    grpc::Calls,
     http::Answers,
     listen::{Acceptor, Stream},
+    spoe,
     timed::{Phase, Timed},
 };
 use crate::{
@@ -57,11 +59,11 @@ pub(super) async fn accept(
 }
 
 async fn serve(stream: Stream, desk: Arc<Desk>) {
-    let phase = Arc::new(Phase::default());
-    let stream = Timed::new(stream, Arc::clone(&phase));
     let profile = desk.endpoint().profile;
+    let phase = Arc::new(Phase::default());
     match profile {
         Profile::AuthRequest | Profile::ForwardAuth | Profile::ExtAuthz => {
+            let stream = Timed::new(stream, Some(Arc::clone(&phase)));
             let answers = Answers {
                 desk: Arc::clone(&desk),
                 profile,
@@ -69,7 +71,12 @@ async fn serve(stream: Stream, desk: Arc<Desk>) {
             };
             serve_http1(stream, answers, &desk, profile).await;
         }
-        Profile::ExtAuthzGrpc | Profile::Spoe => {}
+        // Frames of a connection have no beginning and end that its silence could be told from.
+        Profile::ExtAuthzGrpc => serve_http2(Timed::new(stream, None), desk).await,
+        Profile::Spoe => {
+            let stream = Timed::new(stream, Some(Arc::clone(&phase)));
+            spoe::serve(stream, &desk, &phase).await;
+        }
     }
 }
 
@@ -92,7 +99,34 @@ async fn serve_http1(stream: Timed<Stream>, answers: Answers, desk: &Desk, profi
     }
 }
 
+async fn serve_http2(stream: Timed<Stream>, desk: Arc<Desk>) {
+    let calls = Calls {
+        desk: Arc::clone(&desk),
+    };
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(CALL_HEAD_BYTES_MAX)
+        .max_concurrent_streams(CALLS_MAX)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), calls);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = desk.moved_on(Profile::ExtAuthzGrpc) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        desk.broken(&error);
+    }
+}
+
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Calls of one connection at a time; the window of a connection bounds what they hold together.
+const CALLS_MAX: u32 = 256;
+/// Bytes of a call's own head; what it asks about is in the message.
+const CALL_HEAD_BYTES_MAX: u32 = 16 << 10;
 
 /// Places for connections of one endpoint.
 pub(super) fn places() -> Arc<Semaphore> {

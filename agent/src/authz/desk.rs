@@ -55,6 +55,11 @@ impl Desk {
         self.gate.rejected(Via::Endpoint, cause, None);
     }
 
+    /// Counts a connection that ended for bytes that make no sense.
+    pub(super) fn garbled(&self) {
+        self.gate.rejected(Via::Endpoint, "malformed", None);
+    }
+
     /// Returns when connections that began under `profile` are to end: it has changed, or the endpoint is gone.
     pub(super) async fn moved_on(&self, profile: Profile) {
         let mut settings = self.settings.clone();

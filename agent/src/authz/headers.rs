@@ -79,8 +79,9 @@ pub(super) fn origin<'a>(
             appended = Some(rest);
             peer
         }
-        PeerSource::Protocol => protocol
-            .ok_or_else(|| Fault::Missing(PEER, "the protocol's source address".to_owned()))?,
+        PeerSource::Protocol => {
+            protocol.ok_or_else(|| Fault::Missing(PEER, PROTOCOL.to_owned()))?
+        }
     };
     let lines = match (endpoint.resolved, header, appended) {
         (true, ..) => None,
@@ -155,6 +156,8 @@ pub(super) fn shown(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
+const PROTOCOL: &str =
+    "the source address that the protocol carries (SPOE `src`, gRPC `attributes.source.address`)";
 const PEER: &str = "address of the proxy's peer";
 const APPENDED: &str = "x-forwarded-for";
 const LAST_APPENDED: &str = "the last hop of x-forwarded-for";

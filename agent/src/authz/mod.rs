@@ -9,10 +9,12 @@ mod complaint;
 mod connection;
 mod desk;
 mod fault;
+mod grpc;
 mod headers;
 mod http;
 mod listen;
 mod question;
+mod spoe;
 mod supervise;
 mod timed;
 

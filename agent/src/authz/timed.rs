@@ -40,7 +40,8 @@ impl Phase {
 /// See the module.
 pub(super) struct Timed<S> {
     stream: S,
-    phase: Arc<Phase>,
+    /// `None` where only silence counts.
+    phase: Option<Arc<Phase>>,
     reading: Pin<Box<Sleep>>,
     /// What `reading` was set for: a head, if true.
     armed_for_head: bool,
@@ -50,7 +51,7 @@ pub(super) struct Timed<S> {
 }
 
 impl<S> Timed<S> {
-    pub(super) fn new(stream: S, phase: Arc<Phase>) -> Self {
+    pub(super) fn new(stream: S, phase: Option<Arc<Phase>>) -> Self {
         Self {
             stream,
             phase,
@@ -62,7 +63,7 @@ impl<S> Timed<S> {
     }
 
     fn silent(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let head = self.phase.is_begun();
+        let head = self.phase.as_ref().is_some_and(|phase| phase.is_begun());
         // More of one head does not give it more time; anything else does.
         if head != self.armed_for_head || (self.progressed && !head) {
             let time = if head { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
@@ -105,7 +106,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(outcome) => {
-                self.phase.begun();
+                if let Some(phase) = &self.phase {
+                    phase.begun();
+                }
                 self.progressed = true;
                 Poll::Ready(outcome)
             }

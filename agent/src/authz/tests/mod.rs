@@ -1,7 +1,9 @@
 //! The endpoints as their callers meet them: real sockets, raw bytes, an in-process gate.
 
+mod grpc;
 mod http1;
 mod sockets;
+mod spoe;
 
 use std::{path::Path, sync::Arc};
 
