@@ -348,8 +348,53 @@ pub mod port {
     pub const RESTRICTED: u64 = 1;
     /// Belongs to a service: rate limits apply.
     pub const PROTECTED: u64 = 1 << 1;
+    /// TCP connections of trusted proxies go to the gateway ([`super::steer`]).
+    pub const STEER: u64 = 1 << 2;
+    /// With [`STEER`]: TCP connections of everybody who is not exempt go to the gateway.
+    pub const STEER_ALL: u64 = 1 << 3;
+    /// With [`STEER`]: while the gateway does not serve, its connections are refused instead of reaching
+    /// the application.
+    pub const FAIL_CLOSED: u64 = 1 << 4;
+    /// Heads of plain HTTP from trusted proxies are copied to the agent.
+    pub const OBSERVE: u64 = 1 << 5;
     /// The service's index is in the upper half.
     pub const SERVICE_SHIFT: u32 = 32;
+}
+
+/// How connections are handed to the gateway.
+pub mod steer {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
+    /// The gateway's own connections to applications come from here and are never handed to it again:
+    /// without that every request would go round for ever.
+    pub const UPSTREAM_SOURCE_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    /// Likewise; on the loopback interface for as long as connections are steered.
+    pub const UPSTREAM_SOURCE_V6: Ipv6Addr =
+        Ipv6Addr::new(0xfd65, 0x6467, 0x6577, 0x6172, 0, 0, 0, 2);
+    /// Slot of the listener for IPv4. Replacing a listener is one store, so a slot is enough for a
+    /// hand-over.
+    pub const SLOT_V4: u32 = 0;
+    /// Slot of the listener for IPv6.
+    pub const SLOT_V6: u32 = 1;
+    /// Length of the map of listeners.
+    pub const SLOTS: u32 = 2;
+    /// A gateway that has not given a sign of life for so long is treated as gone.
+    pub const HEARTBEAT_AGE_MAX_NS: u64 = 2_000_000_000;
+
+    /// Counter: handed to the gateway.
+    pub const STEERED: u32 = 0;
+    /// Counter: left to the application, since no gateway listens.
+    pub const BYPASSED_EMPTY: u32 = 1;
+    /// Counter: left to the application, since the gateway gives no sign of life.
+    pub const BYPASSED_STALLED: u32 = 2;
+    /// Counter: refused, since no gateway listens.
+    pub const REFUSED_EMPTY: u32 = 3;
+    /// Counter: refused, since the gateway gives no sign of life.
+    pub const REFUSED_STALLED: u32 = 4;
+    /// Counter: the gateway's own connection to the application.
+    pub const PASSED_RESERVED: u32 = 5;
+    /// Length of the counter map.
+    pub const COUNTERS: u32 = 8;
 }
 
 layout! {

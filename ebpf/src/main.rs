@@ -1,4 +1,5 @@
-//! The XDP program: the shared parser and verdict over the packet and the maps.
+//! The kernel's programs: XDP, the shared parser and verdict over the packet and the maps, and the socket
+//! look-up that hands connections to the gateway ([`program::steer`]).
 //!
 //! Nothing here decides. [`edgeward_ebpf::frame::parse`] reads, [`edgeward_ebpf::verdict::judge`]
 //! judges, this file turns the outcome into an XDP action, a counter and at most one event.
@@ -21,13 +22,14 @@ mod program {
     pub(crate) mod respond;
     pub(crate) mod scratch;
     pub(crate) mod source;
+    pub(crate) mod steer;
     pub(crate) mod word;
 }
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    macros::xdp,
-    programs::XdpContext,
+    macros::{sk_lookup, xdp},
+    programs::{SkLookupContext, XdpContext},
 };
 use edgeward_ebpf::{
     abi::{Control, PolicyWord, counter, mode, present},
@@ -41,6 +43,7 @@ use program::{
     respond,
     scratch::{self, FrameCell},
     source::{self, PacketSource},
+    steer,
 };
 
 /// Judges one frame, multi-buffer packets included (Linux 5.18).
@@ -53,6 +56,12 @@ fn edgeward_xdp(ctx: XdpContext) -> u32 {
 #[xdp]
 fn edgeward_linear(ctx: XdpContext) -> u32 {
     run(&ctx)
+}
+
+/// Hands connections to the gateway.
+#[sk_lookup]
+fn edgeward_steer(ctx: SkLookupContext) -> u32 {
+    steer::steer(&ctx)
 }
 
 #[inline(always)]

@@ -6,12 +6,12 @@ use anyhow::{Context as _, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::MapInfo,
-    programs::{ProgramError, Xdp},
+    programs::{ProgramError, SkLookup, Xdp},
 };
 use edgeward_ebpf::{
     abi::{
         ABI_VERSION, CLASSES, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits, Listed,
-        RateKey, RateState, StashKey, ZoneValue, counter, hosts, profile,
+        RateKey, RateState, StashKey, ZoneValue, counter, hosts, profile, steer,
     },
     lookup::{filter6, table4},
 };
@@ -40,6 +40,7 @@ pub(super) fn load(pins: &Pins, sizes: &Sizes) -> anyhow::Result<(Ebpf, Opened)>
         .context("the kernel refused the program's maps")?;
     let name = program_name(&kernel_release()?)?;
     program(&mut ebpf, name)?.load().map_err(refused)?;
+    sk_lookup(&mut ebpf)?.load().map_err(refused)?;
     let mut opened = HashMap::new();
     for (spec, path) in &paths {
         let map = sys::open_pin(path)
@@ -80,6 +81,14 @@ fn complaint(walk: &str) -> &str {
 pub(super) fn xdp(ebpf: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
     let name = program_name(&kernel_release()?)?;
     program(ebpf, name)
+}
+
+/// The loaded program that steers connections.
+pub(super) fn sk_lookup(ebpf: &mut Ebpf) -> anyhow::Result<&mut SkLookup> {
+    ebpf.program_mut("edgeward_steer")
+        .ok_or_else(|| anyhow!("the embedded program has no edgeward_steer"))?
+        .try_into()
+        .context("the embedded program is not a socket look-up")
 }
 
 /// Refuses in one sentence what would otherwise fail somewhere in the middle.
@@ -190,7 +199,7 @@ struct Spec {
     clippy::too_many_lines,
     reason = "sizes of small structs; one table"
 )]
-fn specs(sizes: &Sizes) -> [Spec; 18] {
+fn specs(sizes: &Sizes) -> [Spec; 21] {
     let spec = |name, kind, key_bytes: usize, value_bytes: usize, elements, flags| Spec {
         name,
         kind,
@@ -276,6 +285,9 @@ fn specs(sizes: &Sizes) -> [Spec; 18] {
             0,
         ),
         spec("SCRATCH", PERCPU_ARRAY, 4, 80, 1, 0),
+        spec("LISTENERS", SOCKMAP, 4, 4, steer::SLOTS, 0),
+        spec("HEARTBEAT", ARRAY, 4, 8, 1, MMAPABLE),
+        spec("STEERING", PERCPU_ARRAY, 4, 8, steer::COUNTERS, 0),
     ]
 }
 
@@ -294,6 +306,7 @@ const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 const ARRAY_OF_MAPS: u32 = 12;
+const SOCKMAP: u32 = 15;
 const RINGBUF: u32 = 27;
 const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;

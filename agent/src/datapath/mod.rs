@@ -15,11 +15,12 @@ mod load;
 mod marks;
 pub mod netlink;
 mod pins;
+mod steer;
 mod sys;
 mod tables;
 mod trie;
 
-use std::path::Path;
+use std::{os::fd::BorrowedFd, path::Path};
 
 use anyhow::Context as _;
 use aya::{
@@ -38,12 +39,14 @@ pub use self::{
     counters::{Counter, CounterKind},
     events::Event,
     generation::Change,
+    steer::{Heartbeat, SteeringCounts, SteeringReport},
     sys::{boot_ns, watch_ring},
     tables::{Fill, Installed, Wanted},
 };
 use self::{
     debug_log::DebugLog,
     pins::Pins,
+    steer::Steering,
     tables::{EPOCH, EVENTS_AN_EPOCH, RATE_WINDOW, Tables, VERSION},
 };
 use crate::config::{Config, Interfaces};
@@ -88,6 +91,7 @@ pub struct Datapath {
     tables: Tables,
     counters: PerCpuArray<MapData, Count>,
     attached: Vec<Attachment>,
+    steering: Steering,
     pins: Pins,
     debug_log: DebugLog,
 }
@@ -101,7 +105,8 @@ impl Datapath {
     pub fn open(bpffs_dir: &Path, sizes: &Sizes, seed: u64) -> anyhow::Result<Self> {
         load::check_host()?;
         let pins = Pins::open(bpffs_dir)?;
-        let (mut ebpf, opened) = load::load(&pins, sizes)?;
+        let (mut ebpf, mut opened) = load::load(&pins, sizes)?;
+        let steering = Steering::open(&mut ebpf, &mut opened)?;
         let tables = Tables::open(opened, seed, sizes)?;
         tables.set_constant(VERSION, u64::from(ABI_VERSION));
         let counters = ebpf
@@ -114,17 +119,20 @@ impl Datapath {
             tables,
             counters,
             attached: Vec::new(),
+            steering,
             pins,
             debug_log,
         })
     }
 
-    /// Attaches to the interfaces that are wanted and lets go of the others.
+    /// Attaches to the interfaces that are wanted and lets go of the others. Steers connections if a port that
+    /// was applied has a gateway, and else stops that.
     ///
     /// # Errors
-    /// The first interface that cannot be attached.
+    /// The first interface that cannot be attached, or why connections cannot be steered.
     pub fn attach(&mut self, wanted: &Interfaces) -> anyhow::Result<&[Attachment]> {
         self.attached = attach::attach(&mut self.ebpf, &self.pins, wanted)?;
+        self.steering.attach(&mut self.ebpf, &self.pins)?;
         self.pins.remove_other_versions()?;
         Ok(&self.attached)
     }
@@ -133,6 +141,39 @@ impl Datapath {
     #[must_use]
     pub fn attached(&self) -> &[Attachment] {
         &self.attached
+    }
+
+    /// Hands connections to these listening sockets from now on, in place of any before; a family without one
+    /// is treated as a gateway that does not listen. The kernel forgets a socket when it is closed. Counts as
+    /// the first sign of life.
+    ///
+    /// # Errors
+    /// If the kernel does not take one: it must be a TCP socket that listens.
+    pub fn set_listeners(
+        &self,
+        v4: Option<BorrowedFd<'_>>,
+        v6: Option<BorrowedFd<'_>>,
+    ) -> anyhow::Result<()> {
+        self.steering.set_listeners(v4, v6)
+    }
+
+    /// Hands no further connection over.
+    pub fn clear_listeners(&self) {
+        self.steering.clear_listeners();
+    }
+
+    /// The gateway's sign of life, for its own runtime to give.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.steering.heartbeat()
+    }
+
+    /// What became of connections to ports with a gateway.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn steering(&self) -> anyhow::Result<SteeringReport> {
+        self.steering.report()
     }
 
     /// Takes the event ring; there is one reader.
@@ -178,6 +219,7 @@ impl Datapath {
     /// # Errors
     /// What the kernel refused; what was in force before it stays in force.
     pub fn apply(&mut self, wanted: &Wanted) -> anyhow::Result<Change> {
+        self.steering.set_ports(&wanted.ports);
         self.tables.apply(wanted)
     }
 
@@ -247,7 +289,10 @@ impl Datapath {
     /// # Errors
     /// What the kernel refused.
     pub fn verify(&self, wanted: &Wanted) -> anyhow::Result<Comparison> {
-        self.tables.compare(wanted)
+        let mut found = self.tables.compare(wanted)?;
+        self.steering
+            .compare(&mut found, &self.ebpf, &self.pins, &wanted.ports)?;
+        Ok(found)
     }
 
     /// The kernel's id of the loaded program.

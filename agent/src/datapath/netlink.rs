@@ -3,7 +3,10 @@
 //! sysfs would show the interfaces of another network namespace than the one we are in, and bpf(2)
 //! does not say who holds an interface's hook.
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use super::sys::RouteSocket;
 
@@ -69,6 +72,73 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
     dump(RTM_GETADDR, RTM_NEWADDR, |body| found.extend(address(body)))?;
     Ok(found)
+}
+
+/// Puts an IPv6 address on the loopback interface of this network namespace, or takes it away. Either is
+/// fine if it is so already. The address is deprecated from the start: nobody uses it who does not name it.
+///
+/// # Errors
+/// The socket's errors, or what the kernel refused: without IPv6 there is no such address.
+pub fn set_loopback_address(address: Ipv6Addr, wanted: bool) -> io::Result<()> {
+    let loopback = interfaces()?
+        .into_iter()
+        .find(|interface| interface.loopback)
+        .ok_or_else(|| io::Error::other("there is no loopback interface"))?;
+    let socket = RouteSocket::open()?;
+    socket.send(&address_request(loopback.index, address, wanted))?;
+    let mut buffer = [0; 1024];
+    let length = socket.receive(&mut buffer)?;
+    let answer = message(buffer.get(..length).unwrap_or_default());
+    let code = match answer {
+        Some((NLMSG_ERROR, body, _)) => body.first_chunk().map(|code| i32::from_ne_bytes(*code)),
+        _ => None,
+    };
+    let error = match code {
+        Some(0) => return Ok(()),
+        Some(code) => io::Error::from_raw_os_error(code.saturating_neg()),
+        None => return Err(io::Error::from(io::ErrorKind::InvalidData)),
+    };
+    match error.raw_os_error() {
+        Some(libc::EEXIST) if wanted => Ok(()),
+        // Gone already; or there is no IPv6, and so no address.
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EOPNOTSUPP) if !wanted => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Header, `ifaddrmsg`, the address as address and local address, and its lifetimes: valid for ever,
+/// preferred never.
+fn address_request(interface: u32, address: Ipv6Addr, wanted: bool) -> Vec<u8> {
+    let (kind, flags) = if wanted {
+        (
+            RTM_NEWADDR,
+            NLM_F_REQUEST_ACK | NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    } else {
+        (RTM_DELADDR, NLM_F_REQUEST_ACK)
+    };
+    let mut body = vec![AF_INET6, 128, IFA_F_NODAD, 0];
+    body.extend(interface.to_ne_bytes());
+    for kind in [IFA_ADDRESS, IFA_LOCAL] {
+        body.extend(20u16.to_ne_bytes());
+        body.extend(kind.to_ne_bytes());
+        body.extend(address.octets());
+    }
+    if wanted {
+        body.extend(20u16.to_ne_bytes());
+        body.extend(IFA_CACHEINFO.to_ne_bytes());
+        for word in [0, u32::MAX, 0, 0] {
+            body.extend(word.to_ne_bytes());
+        }
+    }
+    let length = u32::try_from(16 + body.len()).unwrap_or(0);
+    let mut message = Vec::with_capacity(16 + body.len());
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
 }
 
 fn dump(ask: u16, answer: u16, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
@@ -210,10 +280,17 @@ const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_CACHEINFO: u16 = 6;
+const IFA_F_NODAD: u8 = 2;
+const AF_INET6: u8 = 10;
 const NLM_F_REQUEST_DUMP: u16 = 0x301;
+const NLM_F_REQUEST_ACK: u16 = 5;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_CREATE: u16 = 0x400;
 const IFF_LOOPBACK: u32 = 8;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;

@@ -1,7 +1,7 @@
 //! Where the kernel's objects are pinned, who may touch them, and which of them still fit.
 //!
 //! Everything lives in `<bpffs_dir>/v<ABI_VERSION>`: one file a map, one a link (`link_<ifindex>`; a
-//! dot in a pin's name is refused by the kernel, so interface names will not do).
+//! dot in a pin's name is refused by the kernel, so interface names will not do), `steering_link`.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -80,6 +80,20 @@ impl Pins {
         links_in(&self.current)
     }
 
+    /// The pin of the link that steers connections. One of another ABI version is moved here first, as for
+    /// interfaces.
+    pub(super) fn steering(&self) -> anyhow::Result<PathBuf> {
+        let own = self.current.join(STEERING);
+        for directory in self.versions()? {
+            let path = directory.join(STEERING);
+            if directory != self.current && path.exists() && !own.exists() {
+                fs::rename(&path, &own)
+                    .with_context(|| format!("cannot take over the link {}", path.display()))?;
+            }
+        }
+        Ok(own)
+    }
+
     /// Removes what other ABI versions left, once this one's program runs everywhere.
     pub(super) fn remove_other_versions(&self) -> anyhow::Result<()> {
         for directory in self.versions()? {
@@ -96,6 +110,7 @@ impl Pins {
             for link in links_in(&directory)? {
                 release(&link)?;
             }
+            super::steer::release(&directory.join(STEERING))?;
         }
         for directory in self.versions()? {
             remove_all(&directory)?;
@@ -179,5 +194,6 @@ fn lock(root: &Path) -> anyhow::Result<File> {
 }
 
 const LINK: &str = "link_";
+const STEERING: &str = "steering_link";
 const LOCK_ATTEMPTS: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);

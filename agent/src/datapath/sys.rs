@@ -232,6 +232,42 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &fd).map(drop)
 }
 
+/// What the kernel says of a link to a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NamespaceLinkInfo {
+    /// Kernel id of the program.
+    pub(super) program: u32,
+    /// Inode of the namespace; 0 once it is gone or the link was detached.
+    pub(super) namespace: u32,
+}
+
+/// Asks the kernel about the link behind `link`; `None` for another sort of link.
+pub(super) fn namespace_link_info(link: BorrowedFd<'_>) -> io::Result<Option<NamespaceLinkInfo>> {
+    let mut info = LinkInfo::default();
+    let attributes = Info {
+        fd: u32::try_from(link.as_raw_fd()).unwrap_or(u32::MAX),
+        info_bytes: u32::try_from(size_of::<LinkInfo>()).unwrap_or(0),
+        info: &raw mut info as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
+    Ok(
+        (info.kind == BPF_LINK_TYPE_NETNS).then_some(NamespaceLinkInfo {
+            program: info.program,
+            namespace: info.interface,
+        }),
+    )
+}
+
+/// Gives a link another program, in one step.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = Update {
+        link: u32::try_from(link.as_raw_fd()).unwrap_or(u32::MAX),
+        program: u32::try_from(program.as_raw_fd()).unwrap_or(u32::MAX),
+        ..Update::default()
+    };
+    bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
 /// Makes an array of `elements` values of `value_bytes` each.
 pub(super) fn create_array(value_bytes: usize, elements: u32, flags: u32) -> io::Result<OwnedFd> {
     let attributes = Create {
@@ -444,16 +480,26 @@ struct Create {
     name: [u8; 16],
 }
 
-/// `struct bpf_link_info` up to what an XDP link fills in.
+/// `struct bpf_link_info` up to what a link to an interface or to a network namespace fills in.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {
     kind: u32,
     id: u32,
-    _program: u32,
+    program: u32,
     _padding: u32,
+    /// Or the namespace's inode.
     interface: u32,
     _rest: [u32; 11],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Update {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
 }
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
@@ -465,7 +511,9 @@ const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
+const BPF_LINK_TYPE_NETNS: u32 = 5;
 /// Elements of one batch: the kernel holds a buffer for a single one, but no signal interrupts it.
 const BATCH_MAX: usize = 4096;
 /// The kernel's own, not in libc.

@@ -4,7 +4,7 @@ use edgeward_ebpf::abi::{Limits, port, profile};
 
 pub(super) use crate::policy::snapshot::policy_word as policy;
 use crate::{
-    config::Config,
+    config::{Config, FailurePolicy, Service},
     datapath::Wanted,
     policy::{
         classes::Classes,
@@ -55,16 +55,32 @@ pub(super) fn zones<'a>(
 fn ports(config: &Config) -> Vec<(u16, u64)> {
     let mut rules = Vec::new();
     for (index, service) in (0u64..).zip(&config.services) {
-        let restricted = if service.restricted {
-            port::RESTRICTED
-        } else {
-            0
-        };
-        let flags = port::PROTECTED | restricted | index << port::SERVICE_SHIFT;
+        let flags = port_flags(service) | index << port::SERVICE_SHIFT;
         rules.extend(service.ports.iter().map(|port| (*port, flags)));
     }
     rules.sort_unstable();
     rules
+}
+
+fn port_flags(service: &Service) -> u64 {
+    let mut flags = port::PROTECTED;
+    // The kernel sees no paths: with exceptions by path, the gateway or an endpoint holds the restriction.
+    if service.restricted && service.restricted_except.is_empty() {
+        flags |= port::RESTRICTED;
+    }
+    if let Some(gateway) = &service.gateway {
+        flags |= port::STEER;
+        if !service.restricted_except.is_empty() {
+            flags |= port::STEER_ALL;
+        }
+        if gateway.fail == FailurePolicy::Closed {
+            flags |= port::FAIL_CLOSED;
+        }
+    }
+    if service.observe {
+        flags |= port::OBSERVE;
+    }
+    flags
 }
 
 fn limits(config: &Config) -> [Limits; profile::COUNT as usize] {

@@ -5,12 +5,12 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap},
 };
 use edgeward_ebpf::{
     abi::{
         CLASSES as CLASS_COUNT, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits,
-        RateKey, StashKey, ZoneValue, counter, hosts, profile,
+        RateKey, StashKey, ZoneValue, counter, hosts, profile, steer,
     },
     lookup::{ELEMENT_BYTES, filter6, table4},
 };
@@ -117,6 +117,18 @@ pub(crate) static EVENT_BUDGET: PerCpuArray<EventBudget> = PerCpuArray::with_max
 /// The frame that this CPU is judging.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<FrameCell> = PerCpuArray::with_max_entries(1, 0);
+
+/// The gateway's listening sockets, by [`steer`]. The kernel empties a slot when its socket is closed.
+#[map]
+pub(crate) static LISTENERS: SockMap = SockMap::with_max_entries(steer::SLOTS, 0);
+
+/// When the gateway last gave a sign of life (`CLOCK_BOOTTIME` in ns); written through memory.
+#[map]
+pub(crate) static HEARTBEAT: Array<Word> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What became of connections to ports with a gateway, see [`steer`].
+#[map]
+pub(crate) static STEERING: PerCpuArray<u64> = PerCpuArray::with_max_entries(steer::COUNTERS, 0);
 
 /// The control element.
 #[inline(always)]

@@ -166,6 +166,20 @@ fn address<T>(pointer: *const T) -> u64 {
 
 /// Loads `r0 = action; exit` as an XDP program. The name is cut to 15 bytes.
 pub(crate) fn load_constant(name: &str, action: i32) -> io::Result<OwnedFd> {
+    load_constant_as(PROG_TYPE_XDP, ATTACH_TYPE_XDP, name, action)
+}
+
+/// The same as a program that looks up sockets.
+pub(crate) fn load_constant_lookup(name: &str, action: i32) -> io::Result<OwnedFd> {
+    load_constant_as(PROG_TYPE_SK_LOOKUP, ATTACH_TYPE_SK_LOOKUP, name, action)
+}
+
+fn load_constant_as(
+    prog_type: u32,
+    expected_attach_type: u32,
+    name: &str,
+    action: i32,
+) -> io::Result<OwnedFd> {
     let code = [
         Instruction {
             code: 0xb7,
@@ -181,11 +195,11 @@ pub(crate) fn load_constant(name: &str, action: i32) -> io::Result<OwnedFd> {
         },
     ];
     let mut attr = LoadAttr {
-        prog_type: PROG_TYPE_XDP,
+        prog_type,
         insn_cnt: length(code.len())?,
         insns: address(code.as_ptr()),
         license: address(c"GPL".as_ptr()),
-        expected_attach_type: ATTACH_TYPE_XDP,
+        expected_attach_type,
         ..LoadAttr::default()
     };
     for (to, from) in attr
@@ -297,6 +311,34 @@ pub(crate) fn link_xdp(
     bpf(LINK_CREATE, &mut attr).map(owned)
 }
 
+/// Attaches a program that looks up sockets to a network namespace by bpf_link.
+pub(crate) fn link_lookup(
+    program: BorrowedFd<'_>,
+    namespace: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkAttr {
+        prog_fd: number(program),
+        target_ifindex: number(namespace),
+        attach_type: ATTACH_TYPE_SK_LOOKUP,
+        flags: 0,
+    };
+    bpf(LINK_CREATE, &mut attr).map(owned)
+}
+
+/// Whether a link to a network namespace still holds it.
+pub(crate) fn holds_namespace(link: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut info = LinkInfo::default();
+    let mut attr = InfoAttr {
+        bpf_fd: number(link),
+        info_len: length(mem::size_of::<LinkInfo>())?,
+        info: address(std::ptr::from_mut(&mut info)),
+    };
+    bpf(OBJ_GET_INFO, &mut attr)?;
+    // The namespace's inode is the first number behind the common fields.
+    let [first, ..] = info.rest;
+    Ok(first & u64::from(u32::MAX).to_le() != 0)
+}
+
 /// Opens a program by its id.
 pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     let mut attr = IdAttr {
@@ -386,6 +428,8 @@ const OBJ_GET_INFO: libc::c_long = 15;
 const LINK_CREATE: libc::c_long = 28;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_TYPE_XDP: u32 = 37;
+const PROG_TYPE_SK_LOOKUP: u32 = 30;
+const ATTACH_TYPE_SK_LOOKUP: u32 = 36;
 const FLAG_GENERIC: u32 = 1 << 1;
 const FLAG_NATIVE: u32 = 1 << 2;
 const FLAG_LIVE_FRAMES: u32 = 1 << 1;

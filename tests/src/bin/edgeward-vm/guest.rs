@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::EbpfLoader;
-use aya::programs::Xdp;
+use aya::programs::{ProgramError, ProgramInfo, SkLookup, Xdp};
 use lab::frames::{Ends, Frame, catalogue, flags};
 use lab::xdp::{Action, attached_id, attached_program, test_run};
 use lab::{Agent, AgentConfig, EDGE, EdgeTap, Lab};
@@ -18,7 +18,7 @@ use crate::report::MARK;
 /// Runs the checks and ends the process.
 pub(crate) fn run() -> ! {
     lab::run_tests(vec![
-        ("the_verifier_takes_both_programs", verifier),
+        ("the_verifier_takes_every_program", verifier),
         ("the_agent_attaches_adopts_and_detaches", life),
         ("every_frame_gets_its_verdict", verdicts),
         ("log_mode_passes_everything", log_mode),
@@ -37,26 +37,38 @@ fn verifier() -> Result<()> {
     for name in ["edgeward_xdp", "edgeward_linear"] {
         let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
         let started = Instant::now();
-        if let Err(error) = program.load() {
-            // The verifier's log ends with the reason and can have a million lines in front of it.
-            let text = format!("{:#}", anyhow::Error::from(error));
-            let lines: Vec<_> = text.lines().collect();
-            let tail = lines
-                .get(lines.len().saturating_sub(40)..)
-                .unwrap_or_default();
-            bail!("{name}: {}", tail.join("\n"));
-        }
-        let took = started.elapsed();
-        let info = program.info()?;
-        println!(
-            "\n{MARK}fact verifier: {name}: {} instructions looked at, {} bytes of instructions, \
-             loaded in {} ms on this processor",
-            info.verified_instruction_count().unwrap_or(0),
-            info.size_translated().unwrap_or(0),
-            took.as_millis()
-        );
+        taken(name, program.load())?;
+        say(name, &program.info()?, started.elapsed());
     }
+    let name = "edgeward_steer";
+    let program: &mut SkLookup = ebpf.program_mut(name).context(name)?.try_into()?;
+    let started = Instant::now();
+    taken(name, program.load())?;
+    say(name, &program.info()?, started.elapsed());
     Ok(())
+}
+
+/// The verifier's log ends with the reason and can have a million lines in front of it.
+fn taken(name: &str, loaded: Result<(), ProgramError>) -> Result<()> {
+    let Err(error) = loaded else {
+        return Ok(());
+    };
+    let text = format!("{:#}", anyhow::Error::from(error));
+    let lines: Vec<_> = text.lines().collect();
+    let tail = lines
+        .get(lines.len().saturating_sub(40)..)
+        .unwrap_or_default();
+    bail!("{name}: {}", tail.join("\n"))
+}
+
+fn say(name: &str, info: &ProgramInfo, took: Duration) {
+    println!(
+        "\n{MARK}fact verifier: {name}: {} instructions looked at, {} bytes of instructions, \
+         loaded in {} ms on this processor",
+        info.verified_instruction_count().unwrap_or(0),
+        info.size_translated().unwrap_or(0),
+        took.as_millis()
+    );
 }
 
 /// Start, kill -9, start again, changes by command, the way out.

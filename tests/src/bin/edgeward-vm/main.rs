@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(default_value = "all", value_parser = ["6.1", "6.12", "all"])]
     kernel: String,
     /// Test binaries to run beside the guest's own checks, by name
-    #[arg(long, value_delimiter = ',', default_value = "lab,verdicts")]
+    #[arg(long, value_delimiter = ',', default_value = "lab,verdicts,steering")]
     tests: Vec<String>,
     /// A test binary that cargo built; xtask gives one for each
     #[arg(long = "test-binary", value_name = "FILE")]

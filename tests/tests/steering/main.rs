@@ -1,0 +1,18 @@
+//! Which new connections reach the gateway, on the real kernel: the agent's data path in a lab, a plain listener
+//! in the gateway's place, nginx as the application.
+//!
+//! What the gateway does with a connection is not looked at here.
+
+mod ends;
+mod failure;
+mod source;
+mod stand_in;
+mod world;
+
+fn main() {
+    // The same binary as the process that a test kills.
+    if let Some(directory) = std::env::var_os(stand_in::VARIABLE) {
+        stand_in::run(directory.as_ref());
+    }
+    lab::run_tests([source::tests(), failure::tests(), ends::tests()].concat());
+}
