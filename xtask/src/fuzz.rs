@@ -40,12 +40,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             continue;
         }
         shell::step(format!("fuzzing {target} for {} s", arguments.seconds));
+        let own = format!("fuzz/corpus/{target}");
+        std::fs::create_dir_all(cargo::root().join("tests").join(&own))?;
         let mut command = fuzz(&program, "run");
-        command.args([
-            target,
-            "--",
-            &format!("-max_total_time={}", arguments.seconds),
-        ]);
+        command.args([target, &own]);
+        if target == "config" {
+            // From nothing it would take days to find the name of a table.
+            command.arg("../config");
+        }
+        command.args(["--", &format!("-max_total_time={}", arguments.seconds)]);
         // One finding must not hide those of the other targets.
         if let Err(error) = shell::run(&mut command) {
             eprintln!("{error:#}");

@@ -51,7 +51,7 @@ pub enum Profile {
 pub enum PeerSource {
     /// A header that the proxy sets (its name in lower case) and no client can set past it.
     Header(String),
-    /// The last hop of the forwarding header: the proxy appends its peer.
+    /// The last hop of `X-Forwarded-For`, to which the proxy appends its peer; whatever header the service reads.
     LastHop,
     /// What the protocol itself carries: gRPC `attributes.source.address`, the SPOE argument `src`.
     Protocol,

@@ -77,7 +77,7 @@ fn listen(table: &Table<'_>) -> Option<Listen> {
             Some("remove it, or listen on unix:/run/edgeward/…".to_owned()),
         );
     }
-    let Ok(address) = text.parse::<SocketAddr>() else {
+    let Some(address) = socket_address(text) else {
         let near = text.strip_prefix("localhost:").map_or_else(
             || {
                 "write unix:/run/edgeward/auth-request.sock, 127.0.0.1:9401 or [::1]:9401"
@@ -101,7 +101,7 @@ fn listen(table: &Table<'_>) -> Option<Listen> {
         );
         return None;
     }
-    if !address.ip().to_canonical().is_loopback() {
+    if !address.ip().is_loopback() {
         node.error(
             format!(
                 "{} is no loopback address: whoever reaches it could ask, and read the answers",
@@ -115,6 +115,12 @@ fn listen(table: &Table<'_>) -> Option<Listen> {
         return None;
     }
     Some(Listen::Tcp(address))
+}
+
+/// An address and a port; v4-mapped IPv6 is IPv4.
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = text.parse().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 /// The mode of a Unix socket: `"0660"`.

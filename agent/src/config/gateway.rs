@@ -4,6 +4,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     Certificate, FailurePolicy, Gateway, GatewayLimits, UpstreamProtocol,
+    endpoints::socket_address,
     error::shown,
     raw::{Node, Table},
     tls,
@@ -84,7 +85,7 @@ fn limits(table: &Table<'_>) -> GatewayLimits {
 /// An address that something can be sent to.
 fn address(node: &Node<'_>) -> Option<SocketAddr> {
     let text = node.string()?;
-    let Ok(address) = text.parse::<SocketAddr>() else {
+    let Some(address) = socket_address(text) else {
         node.error(
             format!("\"{}\" is no address with a port", shown(text)),
             Some("write 127.0.0.1:8080 or [::1]:8080".to_owned()),

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
 };
 
 use super::{
@@ -91,7 +92,8 @@ fn unique_listeners(
         let listener = match &typed.value.listen {
             // Could not be read, and has its own mistake.
             Listen::Unix(path, _) if path.as_os_str().is_empty() => continue,
-            Listen::Unix(path, _) => path.display().to_string(),
+            // `/run//a` and `/run/./a` are `/run/a`.
+            Listen::Unix(path, _) => path.components().collect::<PathBuf>().display().to_string(),
             Listen::Tcp(address) => address.to_string(),
         };
         if let Some(first) = seen.get(&listener) {

@@ -656,6 +656,11 @@ const ENDPOINT_MISTAKES: &[(&str, &str, &str)] = &[
         "endpoint[0] \"e\": there is no service",
         "[[service]]",
     ),
+    (
+        "{CDN}{S}{E}listen = \"127.0.0.1:9\"\n[[endpoint]]\nname = \"f\"\nprofile = \"spoe\"\nlisten = \"[::ffff:127.0.0.1]:9\"",
+        "endpoint[1] \"f\".listen: endpoint[0] \"e\" listens there already",
+        "",
+    ),
 ];
 
 const TOGETHER: &[(&str, &str, &str)] = &[
@@ -720,7 +725,7 @@ const TOGETHER: &[(&str, &str, &str)] = &[
         "",
     ),
     (
-        "{CDN}{S}{E}listen = \"unix:/a\"\n[[endpoint]]\nname = \"f\"\nprofile = \"spoe\"\nlisten = \"unix:/a\"",
+        "{CDN}{S}{E}listen = \"unix:/a\"\n[[endpoint]]\nname = \"f\"\nprofile = \"spoe\"\nlisten = \"unix:/./a\"",
         "endpoint[1] \"f\".listen: endpoint[0] \"e\" listens there already",
         "",
     ),
