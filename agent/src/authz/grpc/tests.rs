@@ -13,6 +13,39 @@ pub(in crate::authz) fn field(tag: u32, content: &[u8]) -> Vec<u8> {
     out
 }
 
+pub(in crate::authz) fn header(name: &str, value: &[u8]) -> Vec<u8> {
+    entry(name, value)
+}
+
+/// What Envoy reads out of an answer: status, headers and page.
+pub(in crate::authz) fn read_answer<T>(
+    message: &[u8],
+    read: impl FnOnce(u16, &dyn Fn(&str) -> Option<String>, String) -> T,
+) -> T {
+    let answer = CheckResponse::decode(message).unwrap();
+    let code = answer.status.unwrap().code;
+    let (status, headers, page) = match (answer.ok, answer.denied) {
+        (Some(passed), None) => {
+            assert_eq!(code, 0);
+            (200, passed.headers, Bytes::new())
+        }
+        (None, Some(denied)) => {
+            assert_ne!(code, 0);
+            (denied.status.unwrap().code, denied.headers, denied.body)
+        }
+        other => panic!("{other:?}"),
+    };
+    let header = |name: &str| {
+        headers
+            .iter()
+            .filter_map(|option| option.header.as_ref())
+            .find(|header| &header.key[..] == name.as_bytes())
+            .map(|header| String::from_utf8(header.value.to_vec()).unwrap())
+    };
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    read(u16::try_from(status).unwrap(), &header, page)
+}
+
 fn entry(name: &str, value: &[u8]) -> Vec<u8> {
     field(3, &[field(1, name.as_bytes()), field(2, value)].concat())
 }
@@ -23,13 +56,17 @@ fn raw_line(name: &str, value: &[u8]) -> Vec<u8> {
 
 /// A CheckRequest with these parts of `attributes.request.http` besides method, path and host.
 pub(in crate::authz) fn check_request(peer: &str, parts: &[Vec<u8>]) -> Vec<u8> {
+    check_request_for(peer, "/login?next=%2F", parts)
+}
+
+pub(in crate::authz) fn check_request_for(peer: &str, path: &str, parts: &[Vec<u8>]) -> Vec<u8> {
     let port = [0x18, 0xbb, 0x03];
     let socket = [field(2, peer.as_bytes()), port.to_vec()].concat();
     let source = field(1, &field(1, &field(1, &socket)));
     let mut http = [
         field(1, b"17"),
         field(2, b"POST"),
-        field(4, b"/login?next=%2F"),
+        field(4, path.as_bytes()),
         field(5, b"login.example"),
         field(6, b"https"),
         field(10, b"HTTP/2"),

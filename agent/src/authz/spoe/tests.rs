@@ -62,18 +62,17 @@ pub(in crate::authz) fn notify(
     frame
 }
 
-/// Type, stream, frame and payload of every frame that was answered.
+/// Type, stream, frame and payload of every whole frame that was answered.
 pub(in crate::authz) fn answered(mut bytes: &[u8]) -> Vec<(u8, u64, u64, &[u8])> {
     let mut frames = Vec::new();
-    while !bytes.is_empty() {
-        let length = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
-        let mut reader = Reader(&bytes[4..4 + length]);
+    while let Cut::Frame(frame, length) = frame::cut(bytes, u32::MAX) {
+        let mut reader = Reader(frame);
         let kind = reader.byte().unwrap();
         assert_eq!(reader.u32(), Some(1), "FIN and nothing else");
         let stream = reader.varint().unwrap();
         let frame = reader.varint().unwrap();
         frames.push((kind, stream, frame, reader.0));
-        bytes = &bytes[4 + length..];
+        bytes = &bytes[length..];
     }
     frames
 }

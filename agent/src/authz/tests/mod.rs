@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http1;
+mod judged;
 mod sockets;
 mod spoe;
 
@@ -174,4 +175,31 @@ ports = [443]
 
 fn by_header(endpoint: &mut Endpoint, name: &str) {
     endpoint.peer = PeerSource::Header(name.to_owned());
+}
+
+/// A proxy, who is blocked behind it, who is not, and a limit.
+fn site(mode: &str, more: &str) -> String {
+    format!(
+        r#"
+mode = "{mode}"
+interfaces = ["eth0"]
+[[zone]]
+name = "cdn"
+uses = ["trusted-proxy"]
+networks = ["192.0.2.0/24", "2001:db8:1::/48"]
+[[list]]
+name = "bad"
+score = 90
+networks = ["203.0.113.0/24", "2001:db8:bad::/48"]
+[[service]]
+name = "login"
+ports = [443]
+{more}
+[[service.limit]]
+name = "twice"
+paths = ["/limited"]
+requests = 2
+window = "1h"
+"#
+    )
 }

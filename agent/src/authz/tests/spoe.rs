@@ -21,19 +21,12 @@ fn start(directory: &Path) -> Serving {
 /// Reads until that many frames are there, or the end.
 async fn frames(stream: &mut UnixStream, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    loop {
-        let (mut rest, mut whole) = (&bytes[..], 0);
-        while let Some(length) = rest.first_chunk::<4>() {
-            let length = 4 + u32::from_be_bytes(*length) as usize;
-            let Some(left) = rest.get(length..) else {
-                break;
-            };
-            (rest, whole) = (left, whole + 1);
-        }
-        if whole >= count || stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return bytes;
+    while answered(&bytes).len() < count {
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            break;
         }
     }
+    bytes
 }
 
 fn question(stream: u64, src: Ipv4Addr) -> Vec<u8> {
