@@ -129,6 +129,7 @@ async fn serve(mut keeper: Keeper, mut commands: mpsc::Receiver<Command>) -> any
     if !keeper.is_done() {
         info!("stopping; the kernel goes on with what it has (`edgeward detach` ends that)");
     }
+    keeper.stop();
     Ok(())
 }
 

@@ -18,7 +18,7 @@ mod spoe;
 mod supervise;
 mod timed;
 
-pub(crate) use supervise::Endpoints;
+pub(crate) use supervise::{EndpointState, Endpoints};
 
 use std::time::Duration;
 

@@ -119,6 +119,12 @@ impl Gate {
         Arc::clone(&self.0.snapshot.borrow())
     }
 
+    /// Waits for the first snapshot: until then nothing can be judged, and nobody should be answered.
+    pub(crate) async fn ready(&self) {
+        // An error says that the keeper is gone: there is nothing to wait for.
+        let _ = self.0.snapshot.clone().changed().await;
+    }
+
     /// Judges a request by one snapshot (the caller's, so that it sees the same settings throughout).
     pub(crate) fn decide<'a, L>(
         &self,

@@ -30,6 +30,7 @@ use crate::{
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
     datapath::{Change, Datapath, EventRing, Sizes},
+    deferred::Deferred,
     gate::Gate,
     policy::{
         classes::Classes,
@@ -60,6 +61,7 @@ pub(crate) struct Keeper {
     context: watch::Sender<EventContext>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     gate: Gate,
+    deferred: Deferred,
     evicted: Evicted,
     /// What the operator should know until the next reload.
     notices: Vec<String>,
@@ -85,6 +87,7 @@ impl Keeper {
         interfaces: Option<Interfaces>,
         shared: Shared,
     ) -> anyhow::Result<Self> {
+        let deferred = Deferred::start(&config, shared.gate.clone())?;
         let clock = Clock::new();
         let seed = random::secret()?;
         let datapath = Datapath::open(&config.bpffs_dir, &Sizes::of(&config), seed)?;
@@ -120,6 +123,7 @@ impl Keeper {
             context: shared.context,
             snapshot: shared.snapshot,
             gate: shared.gate,
+            deferred,
             evicted: Evicted::default(),
             notices,
             missing_interfaces: Vec::new(),
@@ -134,6 +138,11 @@ impl Keeper {
             json!({ "mode": keeper.mode.mode }),
         );
         Ok(keeper)
+    }
+
+    /// Ends what judges requests; what the kernel enforces stays.
+    pub(crate) fn stop(self) {
+        self.deferred.stop();
     }
 
     /// The event ring, for whoever forwards it.

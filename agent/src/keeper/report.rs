@@ -150,6 +150,7 @@ impl Keeper {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notices.clone();
         warnings.extend(self.config.warnings.iter().map(ToString::to_string));
+        warnings.extend(self.deferred.warnings());
         let evicted = self.evicted.total();
         if evicted > 0 {
             warnings.push(format!(

@@ -117,6 +117,7 @@ impl Keeper {
             }
         };
         self.roles.send_replace(roles);
+        self.deferred.reload(&self.config);
         self.notices.clear();
         let mut notes = Vec::new();
         if !restart.is_empty() {
