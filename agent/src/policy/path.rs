@@ -200,3 +200,194 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// Longest pattern.
 const PATTERN_BYTES_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> PathPattern {
+        PathPattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_path() {
+        // Spelling, what it names, whether all servers agree.
+        for (spelling, named, plain) in [
+            ("/login", "/login", true),
+            ("/", "/", true),
+            ("/login/", "/login/", true),
+            ("/.well-known/acme", "/.well-known/acme", true),
+            ("/.well-known/", "/.well-known/", true),
+            ("/a.b/c..d/...", "/a.b/c..d/...", true),
+            ("/käse", "/käse", true),
+            ("/login?next=/x", "/login", true),
+            ("/login#x", "/login", true),
+            ("/%6cogin", "/login", true),
+            ("/%6Cogin/", "/login/", true),
+            ("/%7euser", "/~user", true),
+            ("/LOGIN", "/LOGIN", true),
+            ("//login", "/login", false),
+            ("/login//", "/login/", false),
+            ("/./login", "/login", false),
+            ("/login/.", "/login/", false),
+            ("/x/../login", "/login", false),
+            ("/../../login", "/login", false),
+            ("/x/..", "/", false),
+            ("/public/%2e%2e/login", "/login", false),
+            ("/public/.%2E/login", "/login", false),
+            ("/public/..;/login", "/login", false),
+            ("/public%2f..%2flogin", "/login", false),
+            ("/public\\..\\login", "/login", false),
+            ("/public/..%5clogin", "/login", false),
+            ("/login;x", "/login", false),
+            ("/login;x=1/y;z", "/login/y", false),
+            ("/;x/login", "/login", false),
+            ("/login%3Bx", "/login", false),
+            ("/login%20", "/login ", false),
+            ("/login%00", "/login\0", false),
+            ("/100%", "/100%", false),
+            ("/%zz%6", "/%zz%6", false),
+            ("/%25%36cogin", "/%6cogin", false),
+            ("/%256cogin", "/%6cogin", false),
+            ("/%ff", "/\u{fffd}", false),
+            ("/k%C3%A4se", "/käse", false),
+            ("login", "/login", false),
+            ("", "/", false),
+            ("?x", "/", false),
+            ("*", "/*", false),
+        ] {
+            let (named_so, plain_so) = read(spelling);
+            assert_eq!((named_so.as_ref(), plain_so), (named, plain), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn a_limit_cannot_be_dodged_by_spelling() {
+        let (exact, below) = (pattern("/login"), pattern("/login/*"));
+        for spelling in [
+            "/login",
+            "/%6cogin",
+            "//login",
+            "/./login",
+            "/login;x",
+            "/login/",
+            "/a/../login",
+            "/login%2f",
+            "\\login",
+        ] {
+            assert!(exact.limits(&normalise(spelling)), "{spelling}");
+        }
+        for spelling in ["/LOGIN", "/login2", "/login/x", "/x/login", "/"] {
+            assert!(!exact.limits(&normalise(spelling)), "{spelling}");
+        }
+        for spelling in ["/login/x", "/login//x", "/login/", "/login%2Fx"] {
+            assert!(below.limits(&normalise(spelling)), "{spelling}");
+        }
+        assert!(
+            !below.limits("/login")
+                && pattern("/*").limits("/")
+                && pattern("/log*").limits("/login")
+        );
+    }
+
+    #[test]
+    fn an_exemption_cannot_be_gained_by_spelling() {
+        let public = pattern("/public/*");
+        for spelling in [
+            "/public/",
+            "/public/x",
+            "/public/x/y.css",
+            "/%70ublic/x",
+            "/public/x?y=/../z",
+        ] {
+            assert!(public.exempts(spelling), "{spelling}");
+        }
+        for spelling in [
+            "/login",
+            "/public",
+            "/PUBLIC/x",
+            "/public/../login",
+            "/public/%2e%2e/login",
+            "/public/..;/login",
+            "/public/..%2flogin",
+            "/public/..%5clogin",
+            "/public/x\\..\\..\\login",
+            "//public/x",
+            "/public//x",
+            "/public/./x",
+            "/public/x;y",
+            "/public/%00",
+            "/public/%",
+            "/login/../public/x",
+            "/public/%252e%252e/login",
+        ] {
+            assert!(!public.exempts(spelling), "{spelling}");
+        }
+        let exact = pattern("/health");
+        assert!(
+            exact.exempts("/health")
+                && !exact.exempts("/health/")
+                && !exact.exempts("/health;/../login")
+        );
+    }
+
+    #[test]
+    fn patterns_are_written_as_servers_read_paths() {
+        for text in [
+            "/",
+            "/login",
+            "/login/",
+            "/login/*",
+            "/*",
+            "/log*",
+            "/käse",
+            "/.well-known/*",
+        ] {
+            assert_eq!(pattern(text).to_string(), text);
+        }
+        for (text, says) in [
+            ("login", "begins with"),
+            ("", "begins with"),
+            ("/a*b", "at the end only"),
+            ("/a**", "at the end only"),
+            ("/a?b", "no query"),
+            ("/a b", "no spaces"),
+            ("/%6cogin", "`/login`"),
+            ("//login", "`/login`"),
+            ("/a/../b", "`/b`"),
+            ("/login;x", "`/login`"),
+            ("/a\\b", "`/a/b`"),
+        ] {
+            let error = PathPattern::parse(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        assert!(PathPattern::parse(&format!("/{}", "x".repeat(1_024))).is_err());
+    }
+
+    #[test]
+    fn a_normal_path_is_its_own() {
+        let mut random = crate::policy::random::Random::new(51);
+        for _ in 0..50_000 {
+            let text: String = (0..random.below(12))
+                .map(|_| {
+                    random.pick(&[
+                        "/", ".", "..", "a", "%2e", "%2F", "%6c", ";x", "\\", "%", "?", "é", "%ff",
+                        "//",
+                    ])
+                })
+                .collect();
+            let normal = normalise(&text);
+            assert!(
+                normal.starts_with('/') && !normal.contains("//") && !normal.contains(['\\', ';']),
+                "{text}: {normal}"
+            );
+            assert!(
+                !normal.split('/').any(|name| name == "." || name == ".."),
+                "{text}: {normal}"
+            );
+            if read(&text).1 {
+                assert_eq!(read(&normal), (normal.clone(), true), "{text}");
+            }
+        }
+    }
+}

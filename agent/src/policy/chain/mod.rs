@@ -8,6 +8,8 @@ mod forwarded;
 mod hops;
 mod lines;
 pub mod proxy_protocol;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

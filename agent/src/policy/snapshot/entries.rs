@@ -67,8 +67,7 @@ impl Entries {
         self.changes.insert(key, meta);
         self.changed.add(prefix);
         if self.changes.len() > CHANGES_MAX.max(self.base.len() / 8) {
-            let rebuilt = self.flat();
-            self = Self::new(&rebuilt);
+            self = self.rebuilt();
         }
         self
     }
@@ -110,6 +109,11 @@ impl Entries {
                 best.offer(longest, length, *meta);
             }
         }
+    }
+
+    /// With a base of its own, and no changes.
+    pub(super) fn rebuilt(&self) -> Self {
+        Self::new(&self.flat())
     }
 
     /// Base and changes as one.

@@ -3,7 +3,11 @@
 
 mod entries;
 mod judge;
+#[cfg(test)]
+mod lookups;
 mod table;
+#[cfg(test)]
+mod tests;
 mod zones;
 
 use std::{sync::Arc, time::Duration};

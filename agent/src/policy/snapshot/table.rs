@@ -317,7 +317,7 @@ mod tests {
     fn hosts_are_found_as_by_a_map() {
         let mut random = Random::new(91);
         for round in 0..200 {
-            let meta = |index: usize| Meta::new(1, (index % 251) as u8, 7);
+            let meta = |index: usize| Meta::new(1, u8::try_from(index % 251).unwrap(), 7);
             let listed: std::collections::BTreeMap<u128, Meta> = addresses(&mut random, round)
                 .into_iter()
                 .enumerate()

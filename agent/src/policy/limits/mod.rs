@@ -5,16 +5,18 @@
 //! window first, then the fewest requests; never one that is over its limit or has requests in progress.
 //! Where nobody can give way, the newcomer goes uncounted, and that is counted.
 
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
+use self::table::Table;
 use super::{
     chain::ClientReason,
     clock::Now,
@@ -104,16 +106,8 @@ impl Limiter {
     /// Follows at least that many clients and limits at a time, 32 bytes each. `seed` is a secret.
     #[must_use]
     pub fn new(seed: u64, capacity: usize) -> Self {
-        let sets = capacity.div_ceil(WAYS).clamp(SHARDS, SETS_MAX);
-        let sets = sets.checked_next_power_of_two().unwrap_or(SETS_MAX);
-        let shard = || Mutex::new(vec![Set::default(); sets / SHARDS].into_boxed_slice());
         Self {
-            table: Arc::new(Table {
-                seed,
-                shards: (0..SHARDS).map(|_| shard()).collect(),
-                displaced: AtomicU64::new(0),
-                uncounted: AtomicU64::new(0),
-            }),
+            table: Arc::new(Table::new(seed, capacity)),
         }
     }
 
@@ -133,18 +127,26 @@ impl Limiter {
         if snapshot.mode == Mode::Off || ruling.verdict == Judged::Deny || is_spared(ruling) {
             return admission;
         }
+        let blocks = snapshot.mode == Mode::Block;
         let mut request = Request {
             table: &self.table,
             client: client_bits(ruling.chain.client),
             user_agent: None,
             now_ms: now.boot_ns / NS_A_MS,
+            blocks,
             shares: Vec::new(),
         };
         if ruling.verdict == Judged::Limit
             && let Some((most, window)) = snapshot.limited()
         {
             let key = request.key(LIMITED, None);
-            let end = request.count(key, Some(most), None, window);
+            let rule = Rule {
+                requests: Some(most),
+                concurrent: None,
+                window,
+                refuses: true,
+            };
+            let end = request.count(key, rule);
             admission.exceeded = end.map(|retry_after| Limited {
                 limit: LIMITED_REPUTATION.to_owned(),
                 enforced: true,
@@ -152,10 +154,15 @@ impl Limiter {
             });
         }
         request.service(snapshot, facts, &mut admission);
-        let refused = admission.exceeded.is_some() && snapshot.mode == Mode::Block;
-        if !refused && !request.shares.is_empty() {
-            let shares = std::mem::take(&mut request.shares);
-            admission.permit = self.table.take(shares);
+        if !request.shares.is_empty() {
+            let permit = Permit {
+                shares: std::mem::take(&mut request.shares),
+                table: Some(Arc::clone(&self.table)),
+            };
+            // What is refused is over at once.
+            if !(blocks && admission.exceeded.is_some()) {
+                admission.permit = permit;
+            }
         }
         admission
     }
@@ -163,16 +170,7 @@ impl Limiter {
     /// What it could not do.
     #[must_use]
     pub fn report(&self) -> LimiterReport {
-        let slots = self
-            .table
-            .shards
-            .iter()
-            .map(|shard| lock(shard).len() * WAYS);
-        LimiterReport {
-            displaced: self.table.displaced.load(Ordering::Relaxed),
-            uncounted: self.table.uncounted.load(Ordering::Relaxed),
-            capacity: u64::try_from(slots.sum::<usize>()).unwrap_or(u64::MAX),
-        }
+        self.table.report()
     }
 }
 
@@ -191,8 +189,19 @@ struct Request<'a> {
     /// Hashed, once it is asked for.
     user_agent: Option<u64>,
     now_ms: u64,
+    /// The agent's mode is block.
+    blocks: bool,
     /// Keys whose requests in progress it will be one of.
     shares: Vec<u64>,
+}
+
+/// What one limit allows.
+#[derive(Clone, Copy)]
+struct Rule {
+    requests: Option<u32>,
+    concurrent: Option<u32>,
+    window: Duration,
+    refuses: bool,
 }
 
 impl Request<'_> {
@@ -220,11 +229,16 @@ impl Request<'_> {
                 LimitKey::ClientUserAgent => Some(self.user_agent(facts.user_agent)),
             };
             let key = self.key(*id, agent);
-            let end = self.count(key, limit.requests, limit.concurrent, limit.window);
-            let Some(retry_after) = end else {
+            let enforced = limit.mode == LimitMode::Enforce;
+            let rule = Rule {
+                requests: limit.requests,
+                concurrent: limit.concurrent,
+                window: limit.window,
+                refuses: enforced,
+            };
+            let Some(retry_after) = self.count(key, rule) else {
                 continue;
             };
-            let enforced = limit.mode == LimitMode::Enforce;
             if enforced && admission.exceeded.is_some() {
                 continue;
             }
@@ -253,162 +267,39 @@ impl Request<'_> {
     }
 
     /// Counts against one limit; the time until it may be tried again, if the limit is exceeded.
-    fn count(
-        &mut self,
-        key: u64,
-        requests: Option<u32>,
-        concurrent: Option<u32>,
-        window: Duration,
-    ) -> Option<Duration> {
-        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX).max(1);
-        let ends_ms = (self.now_ms / window_ms)
-            .saturating_add(1)
-            .saturating_mul(window_ms);
-        let most = requests.unwrap_or(u32::MAX);
+    fn count(&mut self, key: u64, rule: Rule) -> Option<Duration> {
+        let window_ms = u64::try_from(rule.window.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let window = self.now_ms / window_ms;
+        let most = rule.requests.unwrap_or(u32::MAX);
         let mut set = self.table.set(key);
         let Some(slot) = set.slot(key, self.now_ms, self.table) else {
-            drop(set);
-            self.table.uncounted.fetch_add(1, Ordering::Relaxed);
+            self.table.went_uncounted();
             return None;
         };
         if slot.ends_ms <= self.now_ms {
-            slot.ends_ms = ends_ms;
+            slot.ends_ms = window.saturating_add(1).saturating_mul(window_ms);
             slot.count = 0;
         }
         slot.most = most;
         slot.count = slot.count.saturating_add(1);
         let over_requests = slot.count > most;
-        let over_concurrent = concurrent.is_some_and(|concurrent| slot.in_progress >= concurrent);
-        let left = slot.ends_ms.saturating_sub(self.now_ms);
-        drop(set);
-        if concurrent.is_some() {
-            self.shares.push(key);
+        let mut over_concurrent = false;
+        if let Some(concurrent) = rule.concurrent {
+            over_concurrent = slot.in_progress >= concurrent;
+            if !(over_concurrent && rule.refuses && self.blocks) {
+                slot.in_progress = slot.in_progress.saturating_add(1);
+                self.shares.push(key);
+            }
         }
         if over_requests {
+            let left = slot.ends_ms.saturating_sub(self.now_ms);
             Some(Duration::from_millis(left))
         } else {
             over_concurrent.then_some(CONCURRENT_RETRY)
         }
     }
-}
-
-/// All counts.
-#[derive(Debug)]
-struct Table {
-    seed: u64,
-    shards: Box<[Mutex<Box<[Set]>>]>,
-    displaced: AtomicU64,
-    uncounted: AtomicU64,
-}
-
-/// A few places, one of which a key must take.
-#[derive(Clone, Copy, Debug, Default)]
-struct Set([Slot; WAYS]);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    /// 0 is empty.
-    key: u64,
-    /// End of the window, milliseconds since boot.
-    ends_ms: u64,
-    /// Requests in the window.
-    count: u32,
-    /// Requests that one window may have.
-    most: u32,
-    in_progress: u32,
-}
-
-impl Table {
-    fn hash(&self, what: impl std::hash::Hash) -> u64 {
-        // The seed comes first, so that what follows cannot be chosen to collide without knowing it.
-        let mut hasher = DefaultHasher::new();
-        self.seed.hash(&mut hasher);
-        what.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn set(&self, key: u64) -> Guarded<'_> {
-        let (shard, index) = (low(key) % SHARDS, low(key >> 16));
-        Guarded {
-            sets: self.shards.get(shard).map(lock),
-            index,
-        }
-    }
-
-    /// Takes a share for each key.
-    fn take(self: &Arc<Self>, keys: Vec<u64>) -> Permit {
-        let mut shares = Vec::with_capacity(keys.len());
-        for key in keys {
-            // Between the count and now it may have given way: then there is nothing to give back.
-            if let Some(slot) = self.set(key).find(key) {
-                slot.in_progress = slot.in_progress.saturating_add(1);
-                shares.push(key);
-            }
-        }
-        Permit {
-            shares,
-            table: Some(Arc::clone(self)),
-        }
-    }
-
-    fn give_back(&self, key: u64) {
-        if let Some(slot) = self.set(key).find(key) {
-            slot.in_progress = slot.in_progress.saturating_sub(1);
-        }
-    }
-}
-
-/// A set within its locked shard.
-struct Guarded<'a> {
-    sets: Option<MutexGuard<'a, Box<[Set]>>>,
-    index: usize,
-}
-
-impl Guarded<'_> {
-    fn slots(&mut self) -> &mut [Slot] {
-        let index = self.index;
-        let Some(sets) = &mut self.sets else {
-            return &mut [];
-        };
-        let count = sets.len().max(1);
-        match sets.get_mut(index % count) {
-            Some(set) => &mut set.0,
-            None => &mut [],
-        }
-    }
-
-    fn find(&mut self, key: u64) -> Option<&mut Slot> {
-        self.slots().iter_mut().find(|slot| slot.key == key)
-    }
-
-    /// The key's place, made free if need be.
-    fn slot(&mut self, key: u64, now_ms: u64, table: &Table) -> Option<&mut Slot> {
-        let known = self.slots().iter().position(|slot| slot.key == key);
-        if let Some(index) = known {
-            return self.slots().get_mut(index);
-        }
-        let victim = self
-            .slots()
-            .iter_mut()
-            .filter(|slot| slot.in_progress == 0)
-            .filter(|slot| slot.ends_ms <= now_ms || slot.count < slot.most)
-            .min_by_key(|slot| {
-                let live = slot.ends_ms > now_ms;
-                (live, if live { slot.count } else { 0 })
-            })?;
-        if victim.key != 0 && victim.ends_ms > now_ms {
-            table.displaced.fetch_add(1, Ordering::Relaxed);
-        }
-        *victim = Slot {
-            key,
-            ..Slot::default()
-        };
-        Some(victim)
-    }
-}
-
-fn lock(shard: &Mutex<Box<[Set]>>) -> MutexGuard<'_, Box<[Set]>> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Exempt clients, and trusted proxies that nobody stands behind.
@@ -428,17 +319,6 @@ fn client_bits(address: IpAddr) -> u128 {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "picks one of few")]
-const fn low(bits: u64) -> usize {
-    bits as u32 as usize
-}
-
-/// Places of a set.
-const WAYS: usize = 8;
-/// Locks; a power of two.
-const SHARDS: usize = 64;
-/// Most sets: 256 MiB.
-const SETS_MAX: usize = 1 << 20;
 /// The limit of clients with limited reputation, for all services together.
 const LIMITED: LimitId = LimitId(0x6c69_6d69_7465_6400);
 /// When a request in progress may have ended, nobody knows.
