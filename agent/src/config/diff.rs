@@ -50,38 +50,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         &old.control.readers,
         &new.control.readers,
     );
-    named(
-        &mut out,
-        "zone",
-        &old.zones,
-        &new.zones,
-        |zone| (&zone.name, Some(&zone.networks)),
-        zone,
-    );
-    named(
-        &mut out,
-        "list",
-        &old.lists,
-        &new.lists,
-        |list| (&list.name, Some(&list.networks)),
-        list,
-    );
-    named(
-        &mut out,
-        "service",
-        &old.services,
-        &new.services,
-        |service| (&service.name, None),
-        services::service,
-    );
-    named(
-        &mut out,
-        "endpoint",
-        &old.endpoints,
-        &new.endpoints,
-        |endpoint| (&endpoint.name, None),
-        services::endpoint,
-    );
+    tables(&mut out, old, new);
     out
 }
 
@@ -109,6 +78,41 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         .filter(|(_, differs)| *differs)
         .map(|(name, _)| *name)
         .collect()
+}
+
+fn tables(out: &mut Vec<String>, old: &Config, new: &Config) {
+    named(
+        out,
+        "zone",
+        &old.zones,
+        &new.zones,
+        |zone| (&zone.name, Some(&zone.networks)),
+        zone,
+    );
+    named(
+        out,
+        "list",
+        &old.lists,
+        &new.lists,
+        |list| (&list.name, Some(&list.networks)),
+        list,
+    );
+    named(
+        out,
+        "service",
+        &old.services,
+        &new.services,
+        |service| (&service.name, None),
+        services::service,
+    );
+    named(
+        out,
+        "endpoint",
+        &old.endpoints,
+        &new.endpoints,
+        |endpoint| (&endpoint.name, None),
+        services::endpoint,
+    );
 }
 
 fn value<T: PartialEq + Display>(out: &mut Vec<String>, name: &str, old: &T, new: &T) {

@@ -34,7 +34,6 @@ use std::{
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub use error::{Mistake, Mistakes, Severity};
 pub use networks::Networks;
-pub use proxied::RESERVED_SOURCES;
 pub use service::{
     Certificate, FailurePolicy, Gateway, GatewayLimits, Header, LimitKey, LimitMode, RefusalPages,
     RequestLimit, Service, UnknownClient, UpstreamProtocol,
@@ -215,6 +214,8 @@ fn single(mistake: Mistake) -> Mistakes {
 
 #[cfg(test)]
 mod mistakes_tests;
+#[cfg(test)]
+mod proxied_mistakes_tests;
 #[cfg(test)]
 mod proxied_tests;
 #[cfg(test)]

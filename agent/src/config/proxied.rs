@@ -1,11 +1,9 @@
 //! What only shows when services, endpoints and zones are seen together: settings that exclude each other,
 //! listeners in each other's way, gateways that nothing is steered to.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::{collections::HashMap, net::IpAddr, path::PathBuf};
+
+use edgeward_ebpf::abi::steer;
 
 use super::{
     Config, Endpoint, Header, Listen, PeerSource, RefusalPages, Service, UnknownClient, Uses, Zone,
@@ -13,9 +11,9 @@ use super::{
 };
 
 /// Sources of the gateway's own connections to applications, which steering lets pass first.
-pub const RESERVED_SOURCES: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
-    IpAddr::V6(Ipv6Addr::new(0xfd65, 0x6467, 0x6577, 0x6172, 0, 0, 0, 2)),
+const RESERVED_SOURCES: [IpAddr; 2] = [
+    IpAddr::V4(steer::UPSTREAM_SOURCE_V4),
+    IpAddr::V6(steer::UPSTREAM_SOURCE_V6),
 ];
 
 pub(super) fn across(
