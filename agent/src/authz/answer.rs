@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// Headers of the next layer by the gate's names.
-pub(super) static TOLD: [HeaderName; 4] = [
+pub(super) static TOLD: [HeaderName; 5] = [
     HeaderName::from_static(gate::CLIENT),
     HeaderName::from_static(gate::VERDICT),
     HeaderName::from_static(gate::REASON),
     HeaderName::from_static(gate::SCORE),
+    HeaderName::from_static(gate::WOULD),
 ];
 
 /// nginx learns from it what the client is to be answered.

@@ -91,8 +91,8 @@ pub(crate) struct Decision {
     pub(crate) ruling: Ruling,
     /// Present if the request is to be refused.
     pub(crate) refusal: Option<Refusal>,
-    /// `x-edgeward-client`, `-verdict`, `-reason` and `-score` of a request that is let on. In log mode the verdict is
-    /// what block mode would have acted on.
+    /// `x-edgeward-client`, `-verdict`, `-reason` and `-score` of a request that is let on, and `-would` where block
+    /// mode, or a limit that is only previewed, would have refused it.
     pub(crate) headers: Vec<(&'static str, String)>,
     _permit: Permit,
 }
@@ -266,12 +266,12 @@ struct Outcome {
 }
 
 /// What the next layer is told of a request that is let on.
-fn headers(ruling: &Ruling, reason: Option<Reason>, refused: bool) -> Vec<(&'static str, String)> {
+fn headers(ruling: &Ruling, would: Option<Reason>, refused: bool) -> Vec<(&'static str, String)> {
     if refused {
         return Vec::new();
     }
     let verdict = match ruling.verdict {
-        _ if reason == Some(Reason::RateLimit) => "limit",
+        _ if would == Some(Reason::RateLimit) => "limit",
         Judged::Pass | Judged::Defer => "pass",
         Judged::Deny => "deny",
         Judged::Limit => "limit",
@@ -280,11 +280,12 @@ fn headers(ruling: &Ruling, reason: Option<Reason>, refused: bool) -> Vec<(&'sta
         (CLIENT, ruling.chain.client.to_string()),
         (VERDICT, verdict.to_owned()),
     ];
-    let reason = reason.or(ruling.reason);
+    let reason = would.or(ruling.reason);
     headers.extend(reason.map(|reason| (REASON, reason.name().to_owned())));
     if ruling.score > 0 && ruling.score <= 100 {
         headers.push((SCORE, ruling.score.to_string()));
     }
+    headers.extend(would.map(|_| (WOULD, verdict.to_owned())));
     headers
 }
 
@@ -296,6 +297,8 @@ pub(crate) const VERDICT: &str = "x-edgeward-verdict";
 pub(crate) const REASON: &str = "x-edgeward-reason";
 /// 1 to 100.
 pub(crate) const SCORE: &str = "x-edgeward-score";
+/// `deny` or `limit`: what would have happened.
+pub(crate) const WOULD: &str = "x-edgeward-would";
 
 #[cfg(test)]
 mod tests;

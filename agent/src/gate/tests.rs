@@ -125,6 +125,7 @@ fn log_mode_passes_and_says_what_would_have_been() {
         (VERDICT, "deny"),
         (REASON, "reputation"),
         (SCORE, "90"),
+        (WOULD, "deny"),
     ];
     assert_eq!(headers, expected);
     assert_eq!(world.events()[0]["outcome"], "ALLOW");
