@@ -6,13 +6,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
+    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT,
     desk::Desk,
     grpc::Calls,
     http::Answers,
     listen::{Acceptor, Stream},
     spoe,
-    timed::{Phase, Timed},
+    timed::{Phase, Timed, Times},
 };
 use crate::{
     config::{Endpoint, Profile},
@@ -63,7 +63,7 @@ async fn serve(stream: Stream, desk: Arc<Desk>) {
     let phase = Arc::new(Phase::default());
     match profile {
         Profile::AuthRequest | Profile::ForwardAuth | Profile::ExtAuthz => {
-            let stream = Timed::new(stream, Some(Arc::clone(&phase)));
+            let stream = Timed::new(stream, Some(Arc::clone(&phase)), TIMES);
             let answers = Answers {
                 desk: Arc::clone(&desk),
                 profile,
@@ -72,9 +72,9 @@ async fn serve(stream: Stream, desk: Arc<Desk>) {
             serve_http1(stream, answers, &desk, profile).await;
         }
         // Frames of a connection have no beginning and end that its silence could be told from.
-        Profile::ExtAuthzGrpc => serve_http2(Timed::new(stream, None), desk).await,
+        Profile::ExtAuthzGrpc => serve_http2(Timed::new(stream, None, TIMES), desk).await,
         Profile::Spoe => {
-            let stream = Timed::new(stream, Some(Arc::clone(&phase)));
+            let stream = Timed::new(stream, Some(Arc::clone(&phase)), TIMES);
             spoe::serve(stream, &desk, &phase).await;
         }
     }
@@ -123,6 +123,10 @@ async fn serve_http2(stream: Timed<Stream>, desk: Arc<Desk>) {
 
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+const TIMES: Times = Times {
+    head: HEAD_TIMEOUT,
+    idle: IDLE_TIMEOUT,
+};
 /// Calls of one connection at a time; the window of a connection bounds what they hold together.
 const CALLS_MAX: u32 = 256;
 /// Bytes of a call's own head; what it asks about is in the message.

@@ -14,40 +14,30 @@ use crate::{
 /// Header lines by name, whatever the protocol they came in.
 pub(super) trait Headers {
     /// The values of every line of that name (lower case), in order.
-    fn lines<'a>(&'a self, name: &str) -> Vec<&'a [u8]>;
+    fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
-    /// The value, if there is exactly one line; the first, if several.
-    fn first<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.lines(name).first().copied()
+    /// The value of the first line of that name.
+    fn first<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.lines(name).next()
     }
 
-    /// The text of the only line of that name.
-    fn only<'a>(&'a self, what: &'static str, name: &str) -> Result<&'a str, Fault> {
-        let lines = self.lines(name);
-        let [value] = lines.as_slice() else {
-            return Err(match lines.len() {
-                0 => Fault::Missing(what, name.to_owned()),
-                _ => Fault::Repeated(what, name.to_owned()),
-            });
-        };
-        match std::str::from_utf8(value).map(str::trim) {
-            Ok("") => Err(Fault::Missing(what, name.to_owned())),
-            Ok(value) => Ok(value),
-            Err(_) => Err(Fault::Unreadable(what, name.to_owned())),
+    /// The value of the only line of that name, without spaces around.
+    fn only<'a>(&'a self, what: &'static str, name: &'a str) -> Result<&'a [u8], Fault> {
+        let mut lines = self.lines(name);
+        let value = lines.next().unwrap_or_default().trim_ascii();
+        if lines.next().is_some() {
+            return Err(Fault::Repeated(what, name.to_owned()));
         }
+        if value.is_empty() {
+            return Err(Fault::Missing(what, name.to_owned()));
+        }
+        Ok(value)
     }
 }
 
 impl Headers for http::HeaderMap {
-    fn lines<'a>(&'a self, name: &str) -> Vec<&'a [u8]> {
-        self.get_all(name)
-            .iter()
-            .map(http::HeaderValue::as_bytes)
-            .collect()
-    }
-
-    fn first<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.get(name).map(http::HeaderValue::as_bytes)
+    fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).iter().map(http::HeaderValue::as_bytes)
     }
 }
 
@@ -63,19 +53,17 @@ pub(super) struct Origin<'a> {
 
 /// Finds the peer as the endpoint's settings say; `protocol` is what the protocol itself carries.
 pub(super) fn origin<'a>(
-    endpoint: &Endpoint,
+    endpoint: &'a Endpoint,
     header: Header,
     headers: &'a impl Headers,
     protocol: Option<IpAddr>,
 ) -> Result<Origin<'a>, Fault> {
     let mut appended = None;
     let peer = match &endpoint.peer {
-        PeerSource::Header(name) => {
-            let text = headers.only(PEER, name)?;
-            address(text.as_bytes()).ok_or_else(|| Fault::Unreadable(PEER, name.clone()))?
-        }
+        PeerSource::Header(name) => address(headers.only(PEER, name)?)
+            .ok_or_else(|| Fault::Unreadable(PEER, name.clone()))?,
         PeerSource::LastHop => {
-            let (peer, rest) = last_hop(headers.lines(APPENDED))?;
+            let (peer, rest) = last_hop(headers.lines(APPENDED).collect())?;
             appended = Some(rest);
             peer
         }
@@ -88,7 +76,7 @@ pub(super) fn origin<'a>(
         (false, Header::ProxyProtocol, _) => None,
         // The proxy's own entry is the peer, what stands left of it is what the peer forwarded.
         (false, Header::XForwardedFor, Some(rest)) => Some(rest),
-        (false, header, _) => Some(headers.lines(header.name())),
+        (false, header, _) => Some(headers.lines(header.name()).collect()),
     };
     Ok(Origin { peer, lines })
 }
@@ -151,7 +139,8 @@ pub(super) fn path_of(target: &str) -> &str {
     }
 }
 
-/// Text for events: what is not UTF-8 is shown as such.
+/// As text: a byte that is no UTF-8 is shown as such. Clients choose these bytes, so they must not make a
+/// question unreadable.
 pub(super) fn shown(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }

@@ -1,6 +1,6 @@
 //! Callers that speak HTTP/1.1: which path means what, and where each profile puts method and target.
 
-use std::{borrow::Cow, convert::Infallible, future::Ready, sync::Arc};
+use std::{convert::Infallible, future::Ready, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -53,15 +53,15 @@ impl Answers {
 
     fn check(&self, parts: &Parts, rest: &str) -> Result<Response<Full<Bytes>>, Fault> {
         let headers = &parts.headers;
-        let (method, target): (&str, Cow<'_, str>) = match self.profile {
+        let (method, target) = match self.profile {
             Profile::ForwardAuth => (
                 headers.only(METHOD, "x-forwarded-method")?,
-                headers.only(TARGET, "x-forwarded-uri")?.into(),
+                headers.only(TARGET, "x-forwarded-uri")?,
             ),
-            Profile::ExtAuthz => (parts.method.as_str(), rest.into()),
+            Profile::ExtAuthz => (parts.method.as_str().as_bytes(), rest.as_bytes()),
             _ => (
                 headers.only(METHOD, "x-original-method")?,
-                headers.only(TARGET, "x-original-uri")?.into(),
+                headers.only(TARGET, "x-original-uri")?,
             ),
         };
         let host = match self.profile {
@@ -70,7 +70,7 @@ impl Answers {
         };
         let question = Question {
             method,
-            target: &target,
+            target,
             headers,
             host,
             peer: None,

@@ -15,9 +15,9 @@ use crate::{
 /// What a proxy asks about.
 pub(super) struct Question<'a, H> {
     /// The original request's method.
-    pub(super) method: &'a str,
+    pub(super) method: &'a [u8],
     /// Its target, path and query.
-    pub(super) target: &'a str,
+    pub(super) target: &'a [u8],
     /// Its header lines.
     pub(super) headers: &'a H,
     /// `Host`, where it is not among the lines.
@@ -51,16 +51,17 @@ pub(super) fn judge<H: Headers>(
         .unwrap_or_default();
     let headers = question.headers;
     let origin = headers::origin(endpoint, header, headers, question.peer)?;
+    let (method, target) = (shown(question.method), shown(question.target));
     let host = question.host.or_else(|| headers.first("host")).map(shown);
     let head = Head {
         facts: RequestFacts {
             service,
             peer: origin.peer,
-            path: headers::path_of(question.target),
+            path: headers::path_of(&target),
             user_agent: headers.first("user-agent"),
         },
         via: Via::Endpoint,
-        method: question.method,
+        method: &method,
         host: host.as_deref(),
     };
     let forwarding = match &origin.lines {

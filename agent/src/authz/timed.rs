@@ -9,14 +9,13 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
-
-use super::{HEAD_TIMEOUT, IDLE_TIMEOUT};
 
 /// Whether a request has begun to arrive. Set by the stream, cleared by whoever answers.
 #[derive(Debug, Default)]
@@ -37,11 +36,21 @@ impl Phase {
     }
 }
 
+/// How long what may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// From the first byte of a request to the last of its head, and for the caller to take an answer.
+    pub(super) head: Duration,
+    /// Without a request.
+    pub(super) idle: Duration,
+}
+
 /// See the module.
 pub(super) struct Timed<S> {
     stream: S,
     /// `None` where only silence counts.
     phase: Option<Arc<Phase>>,
+    times: Times,
     reading: Pin<Box<Sleep>>,
     /// What `reading` was set for: a head, if true.
     armed_for_head: bool,
@@ -51,11 +60,12 @@ pub(super) struct Timed<S> {
 }
 
 impl<S> Timed<S> {
-    pub(super) fn new(stream: S, phase: Option<Arc<Phase>>) -> Self {
+    pub(super) fn new(stream: S, phase: Option<Arc<Phase>>, times: Times) -> Self {
         Self {
             stream,
             phase,
-            reading: Box::pin(sleep(IDLE_TIMEOUT)),
+            times,
+            reading: Box::pin(sleep(times.idle)),
             armed_for_head: false,
             progressed: false,
             writing: None,
@@ -66,7 +76,11 @@ impl<S> Timed<S> {
         let head = self.phase.as_ref().is_some_and(|phase| phase.is_begun());
         // More of one head does not give it more time; anything else does.
         if head != self.armed_for_head || (self.progressed && !head) {
-            let time = if head { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
+            let time = if head {
+                self.times.head
+            } else {
+                self.times.idle
+            };
             self.reading.as_mut().reset(Instant::now() + time);
             self.armed_for_head = head;
         }
@@ -86,9 +100,8 @@ impl<S> Timed<S> {
             self.writing = None;
             return outcome;
         }
-        let timer = self
-            .writing
-            .get_or_insert_with(|| Box::pin(sleep(HEAD_TIMEOUT)));
+        let most = self.times.head;
+        let timer = self.writing.get_or_insert_with(|| Box::pin(sleep(most)));
         timer.as_mut().poll(context).map(|()| {
             Err(io::Error::new(
                 ErrorKind::TimedOut,
@@ -146,5 +159,64 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn timed(head: Duration, idle: Duration) -> (UnixStream, Timed<UnixStream>, Arc<Phase>) {
+        let (caller, ours) = UnixStream::pair().unwrap();
+        let phase = Arc::new(Phase::default());
+        let stream = Timed::new(ours, Some(Arc::clone(&phase)), Times { head, idle });
+        (caller, stream, phase)
+    }
+
+    #[tokio::test]
+    async fn silence_ends_it() {
+        let (_caller, mut stream, _) = timed(LONG, SHORT);
+        let ended = stream.read_u8().await.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_ends_it_and_one_that_was_read_does_not() {
+        let (mut caller, mut stream, phase) = timed(SHORT, LONG);
+        caller.write_all(b"G").await.unwrap();
+        stream.read_u8().await.unwrap();
+        // Answered: the time of the head does not run on.
+        phase.idle();
+        let quiet = tokio::time::timeout(SHORT * 3, stream.read_u8()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        let trickle = tokio::spawn(async move {
+            while caller.write_all(b"E").await.is_ok() {
+                tokio::time::sleep(SHORT / 4).await;
+            }
+        });
+        let ended = loop {
+            if let Err(error) = stream.read_u8().await {
+                break error;
+            }
+        };
+        assert_eq!(ended.kind(), ErrorKind::TimedOut);
+        drop(stream);
+        trickle.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_taken_ends_it() {
+        let (_caller, mut stream, _) = timed(SHORT, LONG);
+        let much = vec![0; 64 << 20];
+        let ended = stream.write_all(&much).await.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::TimedOut);
     }
 }

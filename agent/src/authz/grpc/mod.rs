@@ -10,7 +10,7 @@ use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::{body::Incoming, service::Service};
 use prost::Message as _;
 use tokio::time::timeout;
@@ -54,9 +54,14 @@ async fn called(request: Request<Incoming>, desk: &Desk) -> Response<Reply> {
         return response;
     }
     let checked = if request.uri().path() == METHOD {
-        message(request.into_body())
-            .await
-            .and_then(|message| check(message, desk))
+        match message(request.into_body()).await {
+            Ok(Some(message)) => check(message, desk),
+            Ok(None) => {
+                desk.garbled();
+                Ok(too_long())
+            }
+            Err(failure) => Err(failure),
+        }
     } else {
         Err(Failure::new(
             Code::Unimplemented,
@@ -74,21 +79,22 @@ async fn called(request: Request<Incoming>, desk: &Desk) -> Response<Reply> {
     }
 }
 
-/// The call's message, bounded in size and in time.
-async fn message(body: Incoming) -> Result<Bytes, Failure> {
+/// The call's message, bounded in size and in time; `None` if it is too long.
+async fn message(body: Incoming) -> Result<Option<Bytes>, Failure> {
     let whole = timeout(
         HEAD_TIMEOUT,
         Limited::new(body, MESSAGE_BYTES_MAX).collect(),
     )
     .await
-    .map_err(|_| Failure::new(Code::DeadlineExceeded, "the message did not come in time"))?
-    .map_err(|_| {
-        Failure::new(
-            Code::ResourceExhausted,
-            format!("the message is longer than {MESSAGE_BYTES_MAX} bytes, or was cut off"),
-        )
-    })?;
-    frame::message(&whole.to_bytes())
+    .map_err(|_| Failure::new(Code::DeadlineExceeded, "the message did not come in time"))?;
+    match whole {
+        Ok(whole) => frame::message(&whole.to_bytes()).map(Some),
+        Err(error) if error.is::<LengthLimitError>() => Ok(None),
+        Err(_) => Err(Failure::new(
+            Code::InvalidArgument,
+            "the message was cut off",
+        )),
+    }
 }
 
 /// Judges one message.
@@ -119,8 +125,8 @@ fn asked(request: CheckRequest, desk: &Desk) -> Result<CheckResponse, Fault> {
         .ok_or_else(|| missing("attributes.request.http"))?;
     let lines = Lines::of(&http);
     let question = Question {
-        method: text(&http.method, "attributes.request.http.method")?,
-        target: text(&http.path, "attributes.request.http.path")?,
+        method: fact(&http.method, "attributes.request.http.method")?,
+        target: fact(&http.path, "attributes.request.http.path")?,
         headers: &lines,
         host: (!http.host.is_empty()).then_some(&http.host),
         peer,
@@ -132,12 +138,11 @@ fn asked(request: CheckRequest, desk: &Desk) -> Result<CheckResponse, Fault> {
     })
 }
 
-fn text<'a>(bytes: &'a Bytes, name: &str) -> Result<&'a str, Fault> {
-    match std::str::from_utf8(bytes) {
-        Ok("") => Err(missing(name)),
-        Ok(text) => Ok(text),
-        Err(_) => Err(Fault::Unreadable(FACT, name.to_owned())),
+fn fact<'a>(bytes: &'a Bytes, name: &str) -> Result<&'a [u8], Fault> {
+    if bytes.is_empty() {
+        return Err(missing(name));
     }
+    Ok(bytes)
 }
 
 fn missing(name: &str) -> Fault {
@@ -157,15 +162,14 @@ impl<'a> Lines<'a> {
 }
 
 impl Headers for Lines<'_> {
-    fn lines<'a>(&'a self, name: &str) -> Vec<&'a [u8]> {
+    fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.0
             .iter()
-            .filter(|line| line.key.eq_ignore_ascii_case(name.as_bytes()))
+            .filter(move |line| line.key.eq_ignore_ascii_case(name.as_bytes()))
             .map(|line| match line.raw_value.is_empty() {
                 true => &line.value[..],
                 false => &line.raw_value[..],
             })
-            .collect()
     }
 }
 
@@ -229,6 +233,21 @@ fn denied(judged: &Judged) -> CheckResponse {
             }),
             headers,
             body,
+        }),
+        ok: None,
+    }
+}
+
+/// A client can make a message long, so the answer is a refusal: after a failure Envoy may let it on.
+fn too_long() -> CheckResponse {
+    CheckResponse {
+        status: Some(RpcStatus {
+            code: Code::ResourceExhausted as i32,
+        }),
+        denied: Some(Denied {
+            status: Some(HttpStatus { code: 431 }),
+            headers: Vec::new(),
+            body: Bytes::new(),
         }),
         ok: None,
     }

@@ -105,8 +105,8 @@ fn a_check_request_is_read_as_published() {
     assert_eq!(&http.path[..], b"/login?next=%2F");
     assert_eq!(&http.host[..], b"login.example");
     let lines = Lines::of(&http);
-    assert_eq!(lines.lines("x-forwarded-for"), [b"a,b"]);
-    assert_eq!(lines.lines("user-agent"), [b"curl"]);
+    assert!(lines.lines("x-forwarded-for").eq([&b"a,b"[..]]));
+    assert!(lines.lines("user-agent").eq([&b"curl"[..]]));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn raw_lines_stay_lines_and_may_hold_any_byte() {
     let request = CheckRequest::decode(&bytes[..]).unwrap();
     let http = request.attributes.unwrap().request.unwrap().http.unwrap();
     let lines = Lines::of(&http);
-    assert_eq!(lines.lines("x-forwarded-for"), [&b"a"[..], b"\xff\xfe"]);
+    assert!(lines.lines("x-forwarded-for").eq([&b"a"[..], b"\xff\xfe"]));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn messages_that_were_tampered_with_are_survived() {
             read += 1;
             let http = request.attributes.unwrap_or_default().request;
             let http = http.unwrap_or_default().http.unwrap_or_default();
-            assert!(Lines::of(&http).lines("x-forwarded-for").len() <= bytes.len());
+            assert!(Lines::of(&http).lines("x-forwarded-for").count() <= bytes.len());
         }
     }
     assert!(

@@ -160,8 +160,8 @@ impl Conversation<'_> {
 
     fn ask(&self, arguments: &Arguments<'_>) -> Result<Judged, Fault> {
         let endpoint = self.desk.endpoint();
-        let outcome = text(arguments, "method").and_then(|method| {
-            let target = text(arguments, "path")?;
+        let outcome = fact(arguments, "method").and_then(|method| {
+            let target = fact(arguments, "path")?;
             let lines = match arguments.get("headers") {
                 Some(Value::Bytes(lines)) => lines,
                 // An address that is the client already needs no chain.
@@ -187,10 +187,12 @@ impl Conversation<'_> {
     }
 }
 
-fn text<'a>(arguments: &Arguments<'a>, name: &str) -> Result<&'a str, Fault> {
+/// An argument that HAProxy's configuration must hand over. It is there and null for a request that has
+/// none, as `OPTIONS *` has no path.
+fn fact<'a>(arguments: &Arguments<'a>, name: &str) -> Result<&'a [u8], Fault> {
     match arguments.get(name) {
-        Some(Value::Bytes(text)) if !text.is_empty() => std::str::from_utf8(text)
-            .map_err(|_| Fault::Unreadable(FACT, format!("the argument `{name}`"))),
+        Some(Value::Bytes(text)) => Ok(text),
+        Some(Value::Null) => Ok(b""),
         _ => Err(missing(name)),
     }
 }
@@ -203,18 +205,15 @@ fn missing(name: &str) -> Fault {
 struct Lines<'a>(&'a [u8]);
 
 impl Headers for Lines<'_> {
-    fn lines<'a>(&'a self, name: &str) -> Vec<&'a [u8]> {
-        self.0
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| {
-                let colon = line.iter().position(|byte| *byte == b':')?;
-                let (found, value) = line.split_at_checked(colon)?;
-                let value = value.strip_prefix(b":").unwrap_or_default();
-                found
-                    .eq_ignore_ascii_case(name.as_bytes())
-                    .then(|| value.trim_ascii())
-            })
-            .collect()
+    fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.split(|byte| *byte == b'\n').filter_map(move |line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let (found, value) = line.split_at_checked(colon)?;
+            let value = value.strip_prefix(b":").unwrap_or_default();
+            found
+                .eq_ignore_ascii_case(name.as_bytes())
+                .then(|| value.trim_ascii())
+        })
     }
 }
 

@@ -188,7 +188,7 @@ name = "cdn"
 uses = ["trusted-proxy"]
 networks = ["192.0.2.0/24", "2001:db8:1::/48"]
 [[list]]
-name = "bad"
+name = "botnet"
 score = 90
 networks = ["203.0.113.0/24", "2001:db8:bad::/48"]
 [[service]]
