@@ -275,11 +275,12 @@ fn put_number(out: &mut Vec<u8>, name: &str, value: u32) {
 }
 
 /// The gate's headers as variables.
-const NAMES: [(&str, &str); 4] = [
+const NAMES: [(&str, &str); 5] = [
     (gate::CLIENT, "client"),
     (gate::VERDICT, "verdict"),
     (gate::REASON, "reason"),
     (gate::SCORE, "score"),
+    (gate::WOULD, "would"),
 ];
 const FACT: &str = "fact of the original request";
 /// Bytes of a frame without its length. HAProxy offers a buffer's size, 16 KiB by default.

@@ -79,7 +79,10 @@ async fn envoy_asks_with_the_original_path_and_method() {
     assert_eq!(answer.header("x-edgeward-client"), Some("192.0.2.1"));
     // Envoy takes away what did not come from here.
     let removed = answer.header("x-envoy-auth-headers-to-remove").unwrap();
-    assert_eq!(removed, "x-edgeward-reason,x-edgeward-score");
+    assert_eq!(
+        removed,
+        "x-edgeward-reason,x-edgeward-score,x-edgeward-would"
+    );
     // The body was skipped and the connection goes on.
     let answer = raw
         .ask(b"GET /check/ HTTP/1.1\r\nHost: x\r\nX-Edgeward-Peer: 192.0.2.2\r\n\r\n")

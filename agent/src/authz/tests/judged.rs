@@ -22,6 +22,7 @@ struct Outcome {
     client: Option<String>,
     verdict: Option<String>,
     reason: Option<String>,
+    would: Option<String>,
     /// Of a refusal.
     retry_after: Option<u64>,
     page: String,
@@ -98,6 +99,7 @@ async fn by_http(profile: Profile, path: &Path, original: Original<'_>) -> Outco
         client: text("x-edgeward-client"),
         verdict: text("x-edgeward-verdict"),
         reason: text("x-edgeward-reason"),
+        would: text("x-edgeward-would"),
         retry_after: text("retry-after").map(|wait| wait.parse().unwrap()),
         page: answer.body,
     }
@@ -137,6 +139,7 @@ async fn by_grpc(path: &Path, original: Original<'_>) -> Outcome {
         client: headers("x-edgeward-client"),
         verdict: headers("x-edgeward-verdict"),
         reason: headers("x-edgeward-reason"),
+        would: headers("x-edgeward-would"),
         retry_after: headers("retry-after").map(|wait| wait.parse().unwrap()),
         page,
     })
@@ -180,6 +183,7 @@ async fn by_spop(path: &Path, original: Original<'_>) -> Outcome {
         client: text("client"),
         verdict: text("verdict").filter(|_| status == 200),
         reason: text("reason"),
+        would: text("would"),
         retry_after: text("retry_after").map(|wait| wait.parse().unwrap()),
         page: text("body").unwrap_or_default(),
     }
@@ -284,6 +288,7 @@ async fn log_mode_lets_on_and_tells() {
             assert_eq!(outcome.client.as_deref(), Some("203.0.113.9"));
             assert_eq!(outcome.verdict.as_deref(), Some("deny"));
             assert_eq!(outcome.reason.as_deref(), Some("reputation"));
+            assert_eq!(outcome.would.as_deref(), Some("deny"));
         },
     )
     .await;
