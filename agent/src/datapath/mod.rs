@@ -33,6 +33,7 @@ use edgeward_ebpf::{
 };
 use ipnet::IpNet;
 
+pub(crate) use self::sys::inherited_sockets;
 pub use self::{
     attach::Attachment,
     compare::Comparison,

@@ -7,7 +7,7 @@ use std::{
     marker::PhantomData,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     ptr::NonNull,
-    sync::atomic::AtomicU64,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -374,6 +374,23 @@ pub(super) fn is_bpffs(path: &std::path::Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(info.f_type == BPF_FS_MAGIC)
+}
+
+/// The sockets that the service manager passed on, by the names it keeps them under. The first call has
+/// them; every other has none.
+pub(crate) fn inherited_sockets() -> Vec<(String, OwnedFd)> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let Ok(inherited) = sd_notify::listen_fds_with_names() else {
+        return Vec::new();
+    };
+    inherited
+        // SAFETY: the variables of the environment name these descriptors for this very process, and the
+        // swap above makes this value their only owner.
+        .map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) }))
+        .collect()
 }
 
 /// `CLOCK_BOOTTIME` in ns.

@@ -12,7 +12,7 @@ use super::{Snapshot, zones::ZonesNow};
 use crate::{
     config::{Service, UnknownClient},
     policy::{
-        chain::{Chain, ChainLimits, ClientReason, Forwarding, Seen, walk_seen},
+        chain::{Chain, ChainLimits, ClientReason, Forwarding, Role, Seen, Trust as _, walk_seen},
         clock::Now,
         explain::{Action, Judged},
         mode::Mode,
@@ -37,6 +37,17 @@ impl Snapshot {
     {
         let chain = self.chain(facts, forwarding, now, |_| {});
         self.rule(chain, facts, now)
+    }
+
+    /// Whether what such a peer says of others is believed.
+    #[must_use]
+    pub fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
+        let now = Now::default();
+        let zones = ZonesNow {
+            zones: &self.zones,
+            now,
+        };
+        zones.role(peer) == Role::TrustedProxy
     }
 
     /// The chain of a request, and each hop as it is read.

@@ -1,0 +1,352 @@
+//! Bodies on their way through: frame by frame, never gathered, each wait with its limit. Trailers pass
+//! without the names that belong to framing, routing or forwarding.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{cause::Cause, headers, http1::Link, share::Share, wheel::Alarm};
+
+/// A request's body on its way to the upstream.
+pub(super) enum UpBody {
+    Empty,
+    Streaming(Streaming),
+}
+
+/// See [`UpBody`].
+pub(super) struct Streaming {
+    incoming: Incoming,
+    wait: Wait,
+    upload: Arc<Upload>,
+}
+
+/// How far a request's body has come.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    frames: AtomicU64,
+    ended: AtomicBool,
+    fault: OnceLock<Cause>,
+}
+
+/// An answer's body on its way to the client, with what the request holds until it has ended.
+pub(super) struct OutBody {
+    content: Content,
+    share: Option<Share>,
+}
+
+enum Content {
+    Empty,
+    Own(Bytes),
+    Upstream {
+        incoming: Incoming,
+        /// Driven from here; given back once the body has ended. Absent where a task of its own drives it.
+        link: Option<Link>,
+        wait: Wait,
+    },
+}
+
+/// The wait for the next frame.
+struct Wait {
+    alarm: Alarm,
+    limit: Duration,
+    is_set: bool,
+}
+
+impl UpBody {
+    /// A body that streams, and its progress.
+    pub(super) fn streaming(
+        incoming: Incoming,
+        alarm: Alarm,
+        limit: Duration,
+    ) -> (Self, Arc<Upload>) {
+        let upload = Arc::new(Upload::default());
+        let body = Self::Streaming(Streaming {
+            incoming,
+            wait: Wait::new(alarm, limit),
+            upload: Arc::clone(&upload),
+        });
+        (body, upload)
+    }
+}
+
+impl Upload {
+    /// Frames so far.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.load(Relaxed)
+    }
+
+    /// Whether all of it has been read, or nobody wants more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    /// Why the client's side of it broke off, if it did.
+    pub(super) fn fault(&self) -> Option<Cause> {
+        self.fault.get().copied()
+    }
+
+    fn fails(&self, cause: Cause) -> Cause {
+        *self.fault.get_or_init(|| cause)
+    }
+}
+
+impl Body for UpBody {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let Self::Streaming(streaming) = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        let upload = &streaming.upload;
+        match streaming.wait.poll_frame(&mut streaming.incoming, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Next::Frame(frame)) => {
+                upload.frames.fetch_add(1, Relaxed);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Next::End) => {
+                upload.ended.store(true, Relaxed);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Next::Broken(cause)) => {
+                Poll::Ready(Some(Err(upload.fails(cause.unwrap_or(Cause::Chunk)))))
+            }
+            Poll::Ready(Next::Slow) => Poll::Ready(Some(Err(upload.fails(Cause::BodyTimeout)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.upload.ended.store(true, Relaxed);
+    }
+}
+
+impl OutBody {
+    pub(super) fn empty(share: Option<Share>) -> Self {
+        Self {
+            content: Content::Empty,
+            share,
+        }
+    }
+
+    /// A body of the gateway's own.
+    pub(super) fn own(bytes: Bytes, share: Option<Share>) -> Self {
+        Self {
+            content: Content::Own(bytes),
+            share,
+        }
+    }
+
+    /// The upstream's body. `link` is what it comes over, if nobody else drives that.
+    pub(super) fn upstream(
+        incoming: Incoming,
+        link: Option<Link>,
+        alarm: Alarm,
+        limit: Duration,
+        share: Share,
+    ) -> Self {
+        Self {
+            content: Content::Upstream {
+                incoming,
+                link,
+                wait: Wait::new(alarm, limit),
+            },
+            share: Some(share),
+        }
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let this = self.get_mut();
+        match &mut this.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Own(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.content = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Upstream {
+                incoming,
+                link,
+                wait,
+            } => {
+                let next = poll_upstream(incoming, link, wait, cx);
+                let share = this.share.as_mut();
+                Poll::Ready(match ready!(next) {
+                    Next::Frame(frame) => {
+                        if incoming.is_end_stream() {
+                            end(link, share, cx);
+                        }
+                        Some(Ok(frame))
+                    }
+                    Next::End => {
+                        end(link, share, cx);
+                        None
+                    }
+                    Next::Broken(_) => {
+                        fail(share, Cause::UpstreamBroken);
+                        Some(Err(Cause::UpstreamBroken))
+                    }
+                    Next::Slow => {
+                        fail(share, Cause::UpstreamBodyTimeout);
+                        Some(Err(Cause::UpstreamBodyTimeout))
+                    }
+                })
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Own(bytes) => bytes.is_empty(),
+            Content::Upstream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Own(bytes) => {
+                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
+            Content::Upstream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// Asks for the next frame, and drives what it comes over if there is none yet.
+fn poll_upstream(
+    incoming: &mut Incoming,
+    link: &mut Option<Link>,
+    wait: &mut Wait,
+    cx: &mut Context<'_>,
+) -> Poll<Next> {
+    let next = wait.poll_frame(incoming, cx);
+    match link {
+        Some(link) if next.is_pending() => {
+            link.drive(cx);
+            wait.poll_frame(incoming, cx)
+        }
+        _ => next,
+    }
+}
+
+/// The body has come to its end: the next request may have what it came over.
+fn end(link: &mut Option<Link>, share: Option<&mut Share>, cx: &mut Context<'_>) {
+    if let Some(link) = link.take() {
+        link.give_back(cx);
+    }
+    if let Some(share) = share {
+        share.ended();
+    }
+}
+
+fn fail(share: Option<&mut Share>, cause: Cause) {
+    if let Some(share) = share {
+        share.failed(cause);
+    }
+}
+
+/// What the wait for a frame ended with.
+enum Next {
+    Frame(Frame<Bytes>),
+    End,
+    /// With the wire's own word for it, if it has one.
+    Broken(Option<Cause>),
+    Slow,
+}
+
+impl Wait {
+    fn new(alarm: Alarm, limit: Duration) -> Self {
+        Self {
+            alarm,
+            limit,
+            is_set: false,
+        }
+    }
+
+    fn poll_frame(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Next> {
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Pending => {
+                if !self.is_set {
+                    self.is_set = true;
+                    self.alarm.set(self.limit);
+                }
+                if self.alarm.rings(cx) {
+                    return Poll::Ready(Next::Slow);
+                }
+                Poll::Pending
+            }
+            Poll::Ready(next) => {
+                if self.is_set {
+                    self.is_set = false;
+                    self.alarm.clear();
+                }
+                Poll::Ready(match next {
+                    None => Next::End,
+                    Some(Err(error)) => Next::Broken(cause_of(&error)),
+                    Some(Ok(frame)) => Next::Frame(without_forbidden(frame)),
+                })
+            }
+        }
+    }
+}
+
+/// The cause that the wire gave for an error, which has come through hyper since.
+fn cause_of(error: &hyper::Error) -> Option<Cause> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.get_ref()?.downcast_ref::<Cause>().copied();
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn without_forbidden(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            headers::clean_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}

@@ -1,0 +1,362 @@
+//! One request: judged by the snapshot of its moment, then refused or passed on. Whatever the connection
+//! did before has no say in it.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
+    request::Parts,
+};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::{
+    body::{OutBody, UpBody, Upload},
+    cause::Cause,
+    connection::{Announced, Conn, Upgraded},
+    forward::{self, Answer},
+    headers, normal, respond,
+    share::Share,
+    wheel::Alarm,
+};
+use crate::{
+    config::{Gateway, Header, Service},
+    gate::{Decision, Head, Refusal, Via},
+    policy::{chain::Forwarding, request::RequestFacts, snapshot::Snapshot},
+};
+
+/// What a request needs of its service.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) index: usize,
+    pub(super) service: &'a Service,
+    pub(super) gateway: &'a Gateway,
+}
+
+/// The service with a gateway that has the port.
+pub(super) fn rules(snapshot: &Snapshot, port: u16) -> Option<Rules<'_>> {
+    let index = snapshot.service_at(port)?;
+    let service = snapshot.services.get(index)?;
+    let gateway = service.gateway.as_ref()?;
+    Some(Rules {
+        snapshot,
+        index,
+        service,
+        gateway,
+    })
+}
+
+/// Serves a request.
+pub(super) async fn handle(
+    conn: &Conn,
+    request: Request<Incoming>,
+) -> Result<Response<OutBody>, Infallible> {
+    let began = Instant::now();
+    let snapshot = conn.shared.gate.snapshot();
+    let hold = Hold(conn);
+    let Some(rules) = rules(&snapshot, conn.local.port()) else {
+        conn.shared.count(Cause::NotAService, Some(conn.peer.ip()));
+        return Ok(respond::failed(Cause::NotAService, None, true));
+    };
+    let share = Share::new(
+        &conn.shared,
+        conn.place.load(),
+        rules.gateway.limits.requests_max,
+        Arc::clone(&conn.line),
+        conn.peer.ip(),
+    );
+    let Some(mut share) = share else {
+        conn.shared.count(Cause::Requests, Some(conn.peer.ip()));
+        conn.line.answered();
+        return Ok(respond::failed(Cause::Requests, None, true));
+    };
+    let (mut parts, body) = request.into_parts();
+    let upgrade = wanted_upgrade(conn, &parts, &body, rules.gateway);
+    if let Err(cause) = normal::request(&mut parts, conn) {
+        conn.shared.reject(cause, conn.peer.ip());
+        share.ended();
+        return Ok(respond::failed(cause, Some(share), true));
+    }
+    let mut decision = judge(conn, &rules, &parts);
+    if let Some(refusal) = decision.refusal.take() {
+        share.keep(decision);
+        return Ok(refuse(conn, &refusal, &parts.headers, body, share, began).await);
+    }
+    headers::clean_request(&mut parts.headers, rules.service.header.name());
+    announce(&mut parts.headers, &mut decision);
+    let client = decision.ruling.chain.client;
+    share.keep(decision);
+    if let Some(protocol) = &upgrade {
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, protocol.clone());
+    }
+    let (body, upload) = up_body(conn, body, rules.gateway.limits.body_timeout);
+    let judged = began.elapsed();
+    let answer = forward::forward(conn, &rules, client, (parts, body), upload.as_deref()).await;
+    let answered = Instant::now();
+    let response = match answer {
+        Ok(answer) => {
+            deliver(
+                conn,
+                &rules,
+                answer,
+                upload.as_deref(),
+                share,
+                upgrade,
+                hold,
+            )
+            .await
+        }
+        Err(cause) => {
+            share.failed(cause);
+            respond::failed(cause, Some(share), cause.of_client())
+        }
+    };
+    conn.shared
+        .gate
+        .took(Via::Gateway, judged + answered.elapsed());
+    Ok(response)
+}
+
+fn judge(conn: &Conn, rules: &Rules<'_>, parts: &Parts) -> Decision {
+    let head = Head {
+        facts: RequestFacts {
+            service: rules.index,
+            peer: conn.peer.ip(),
+            path: parts.uri.path(),
+            user_agent: parts
+                .headers
+                .get(header::USER_AGENT)
+                .map(HeaderValue::as_bytes),
+        },
+        via: Via::Gateway,
+        method: parts.method.as_str(),
+        host: parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok()),
+    };
+    let gate = &conn.shared.gate;
+    match (rules.service.header, conn.announced) {
+        (Header::ProxyProtocol, Announced::Client(address)) => gate.decide(
+            rules.snapshot,
+            &head,
+            Forwarding::<NoLines>::Address(address),
+        ),
+        (Header::ProxyProtocol, _) => {
+            gate.decide(rules.snapshot, &head, Forwarding::<NoLines>::Nothing)
+        }
+        (named, _) => {
+            let mut lines = parts
+                .headers
+                .get_all(named.name())
+                .iter()
+                .map(HeaderValue::as_bytes);
+            match (lines.next(), lines.next()) {
+                (first, None) => gate.decide(
+                    rules.snapshot,
+                    &head,
+                    Forwarding::Lines(named, first.into_iter()),
+                ),
+                _ => {
+                    let lines: Vec<&[u8]> = parts
+                        .headers
+                        .get_all(named.name())
+                        .iter()
+                        .map(HeaderValue::as_bytes)
+                        .collect();
+                    gate.decide(
+                        rules.snapshot,
+                        &head,
+                        Forwarding::Lines(named, lines.iter().copied()),
+                    )
+                }
+            }
+        }
+    }
+}
+
+/// Tells the client no; its body is read first, up to a bound, so that the connection can go on.
+async fn refuse(
+    conn: &Conn,
+    refusal: &Refusal,
+    headers: &HeaderMap,
+    mut body: Incoming,
+    mut share: Share,
+    began: Instant,
+) -> Response<OutBody> {
+    conn.shared.gate.took(Via::Gateway, began.elapsed());
+    let expects = headers.contains_key(header::EXPECT);
+    let mut close = false;
+    if conn.is_http1 && !body.is_end_stream() {
+        let fits = body
+            .size_hint()
+            .exact()
+            .is_none_or(|bytes| bytes <= DRAINED_BYTES_MAX);
+        close = expects || !fits || !drained(&mut body).await;
+    }
+    share.ended();
+    respond::refused(refusal, headers, share, close)
+}
+
+/// Reads a body that nobody wants; `false` if it is too long or breaks off.
+async fn drained(body: &mut Incoming) -> bool {
+    let mut left = DRAINED_BYTES_MAX;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        let bytes = frame
+            .data_ref()
+            .map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+        let Some(rest) = left.checked_sub(bytes) else {
+            return false;
+        };
+        left = rest;
+    }
+    true
+}
+
+/// Hands the upstream's answer on.
+async fn deliver(
+    conn: &Conn,
+    rules: &Rules<'_>,
+    answer: Answer,
+    upload: Option<&Upload>,
+    mut share: Share,
+    upgrade: Option<HeaderValue>,
+    hold: Hold<'_>,
+) -> Response<OutBody> {
+    let (mut parts, incoming) = answer.response.into_parts();
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let switched = parts.headers.remove(header::UPGRADE);
+    headers::clean_response(&mut parts.headers);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(link), Some(_)) = (answer.link, upgrade) else {
+            share.failed(Cause::UpstreamBroken);
+            return respond::failed(Cause::UpstreamBroken, Some(share), true);
+        };
+        let Some((stream, ahead)) = link.upgraded().await else {
+            share.failed(Cause::UpstreamBroken);
+            return respond::failed(Cause::UpstreamBroken, Some(share), true);
+        };
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(switched) = switched {
+            parts.headers.insert(header::UPGRADE, switched);
+        }
+        share.ended();
+        hold.keep(Upgraded {
+            stream,
+            ahead,
+            share,
+            idle: rules.gateway.limits.idle_timeout,
+        });
+        return Response::from_parts(parts, OutBody::empty(None));
+    }
+    let mut link = answer.link;
+    if upload.is_some_and(|upload| !upload.has_ended())
+        && let Some(link) = link.take()
+    {
+        // The request goes on being sent while its answer is read, at a pace of its own.
+        link.detach();
+    }
+    if incoming.is_end_stream() {
+        if let Some(link) = link {
+            link.given_back().await;
+        }
+        share.ended();
+        return Response::from_parts(parts, OutBody::empty(Some(share)));
+    }
+    let alarm = Alarm::new(&conn.worker.wheel);
+    let limit = rules.gateway.limits.body_timeout;
+    Response::from_parts(
+        parts,
+        OutBody::upstream(incoming, link, alarm, limit, share),
+    )
+}
+
+/// What the next layer is told.
+fn announce(headers: &mut HeaderMap, decision: &mut Decision) {
+    for (name, value) in decision.headers.drain(..) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+fn up_body(conn: &Conn, body: Incoming, limit: Duration) -> (UpBody, Option<Arc<Upload>>) {
+    if body.is_end_stream() {
+        return (UpBody::Empty, None);
+    }
+    let (body, upload) = UpBody::streaming(body, Alarm::new(&conn.worker.wheel), limit);
+    (body, Some(upload))
+}
+
+/// The protocol that the client asks to change to, if the gateway goes along with it. HTTP/2 and TLS are
+/// not changed to within a connection: what came then would not be judged.
+fn wanted_upgrade(
+    conn: &Conn,
+    parts: &Parts,
+    body: &Incoming,
+    gateway: &Gateway,
+) -> Option<HeaderValue> {
+    let is_http1 = gateway.upstream_protocol == crate::config::UpstreamProtocol::Http1;
+    if !conn.is_http1 || parts.version != Version::HTTP_11 || !body.is_end_stream() || !is_http1 {
+        return None;
+    }
+    let asks = parts
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(|value| {
+            value
+                .as_bytes()
+                .split(|&byte| byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        });
+    let protocol = parts.headers.get(header::UPGRADE)?;
+    let barred = protocol
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .any(|token| {
+            let token = token.trim_ascii();
+            let starts = |with: &[u8]| {
+                token
+                    .get(..with.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(with))
+            };
+            starts(b"h2") || starts(b"http/") || starts(b"tls/")
+        });
+    (asks && !barred && parts.headers.get_all(header::UPGRADE).iter().count() == 1)
+        .then(|| protocol.clone())
+}
+
+/// Tells the wire that the connection stays HTTP, unless it becomes something else.
+struct Hold<'a>(&'a Conn);
+
+impl Hold<'_> {
+    fn keep(self, upgraded: Upgraded) {
+        self.0.upgraded(upgraded);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.line.declined();
+    }
+}
+
+type NoLines = std::iter::Empty<&'static [u8]>;
+
+/// Bytes of a refused request's body that are read, so that the connection can go on.
+const DRAINED_BYTES_MAX: u64 = 65_536;

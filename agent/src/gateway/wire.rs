@@ -1,0 +1,384 @@
+//! The client's side of an HTTP/1 connection as hyper reads and writes it: every byte is followed by
+//! `framing` on its way in, and every wait has its limit.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use hyper::rt;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::{
+    cause::Cause,
+    framing::{Framing, Phase, Stop},
+    stream::Stream,
+    wheel::{Alarm, Wheel},
+};
+use crate::config::GatewayLimits;
+
+/// What the requests of a connection tell its wire.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// HTTP/2 requests that have begun.
+    begun: AtomicU64,
+    /// Requests that have been answered to the end.
+    answered: AtomicU64,
+    /// The upgrade that was asked for does not happen.
+    declined: AtomicBool,
+    /// A body was cut off because of something the client did.
+    broken: AtomicBool,
+    /// Whoever reads waits for one of the above, not for the client.
+    waits: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) stream: Stream,
+    line: Arc<Line>,
+    framing: Framing,
+    limits: GatewayLimits,
+    /// Read, but not given out: the beginning of a head, or what follows an upgrade.
+    kept: BytesMut,
+    /// Bytes of `kept` that have been followed, and of these those that may be given out.
+    followed: usize,
+    ready: usize,
+    fault: Option<Cause>,
+    /// The fault has been seen once with nothing left to answer: what was answered is on its way out.
+    settled: bool,
+    reading: Alarm,
+    /// What `reading` is set for.
+    waits_for: Option<Phase>,
+    writing: Alarm,
+    write_blocked: bool,
+}
+
+/// hyper's view of a [`Wire`]; the connection keeps the wire itself.
+pub(super) struct Lent<'a>(pub(super) &'a mut Wire);
+
+impl Line {
+    /// An HTTP/2 request begins.
+    pub(super) fn begins(&self) {
+        self.begun.fetch_add(1, Relaxed);
+    }
+
+    /// Whether no HTTP/2 request is in progress.
+    pub(super) fn is_idle(&self) -> bool {
+        self.begun.load(Relaxed) <= self.answered.load(Relaxed)
+    }
+
+    /// A request has been answered to its end.
+    pub(super) fn answered(&self) {
+        self.answered.fetch_add(1, Relaxed);
+        self.wake();
+    }
+
+    /// The request that asked for an upgrade does not get it.
+    pub(super) fn declined(&self) {
+        self.declined.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// Wakes the task once a request has ended or an upgrade is declined.
+    fn wait(&self, cx: &Context<'_>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        self.waits.store(true, Relaxed);
+    }
+
+    fn wake(&self) {
+        if self.waits.swap(false, Relaxed) {
+            let waker = self
+                .waker
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether a body ended badly because of the client.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+}
+
+impl Wire {
+    pub(super) fn new(
+        stream: Stream,
+        line: Arc<Line>,
+        limits: GatewayLimits,
+        wheel: &Arc<Wheel>,
+    ) -> Self {
+        Self {
+            stream,
+            line,
+            framing: Framing::new(limits.head_bytes_max, limits.headers_max),
+            limits,
+            kept: BytesMut::new(),
+            followed: 0,
+            ready: 0,
+            fault: None,
+            settled: false,
+            reading: Alarm::new(wheel),
+            waits_for: None,
+            writing: Alarm::new(wheel),
+            write_blocked: false,
+        }
+    }
+
+    /// Why reading ended before the client did.
+    pub(super) fn fault(&self) -> Option<Cause> {
+        self.fault
+    }
+
+    /// Whether a request is in progress, or has begun to come in.
+    pub(super) fn is_busy(&self) -> bool {
+        self.framing.phase() != Phase::Idle || !self.all_answered()
+    }
+
+    /// The stream, and what was read of it behind the last request.
+    pub(super) fn into_parts(self) -> (Stream, Bytes) {
+        (self.stream, self.kept.freeze())
+    }
+
+    fn all_answered(&self) -> bool {
+        self.framing.heads() <= self.line.answered.load(Relaxed)
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buf: rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.ready > 0 {
+                let given = self.ready.min(buf.remaining());
+                buf.put_slice(&self.kept.split_to(given));
+                self.ready -= given;
+                self.followed -= given;
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(cause) = self.fault {
+                return if self.framing.phase() == Phase::Body {
+                    self.poll_broken(cause)
+                } else {
+                    self.poll_stopped(cx)
+                };
+            }
+            if self.framing.phase() == Phase::Held {
+                if !self.line.declined.swap(false, Relaxed) {
+                    self.wait_for(None);
+                    self.line.wait(cx);
+                    let _ = self.reading.rings(cx);
+                    return Poll::Pending;
+                }
+                self.framing.release();
+            }
+            if self.followed < self.kept.len() {
+                self.follow_kept();
+            } else if ready!(self.poll_more(cx, &mut buf))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads from the stream; `false` if that must be looked at before something can be given out.
+    fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<bool>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let room = scratch.len().min(buf.remaining());
+            let (scratch, _) = scratch.split_at_mut(room);
+            let mut read = ReadBuf::new(scratch);
+            if Pin::new(&mut self.stream)
+                .poll_read(cx, &mut read)?
+                .is_pending()
+            {
+                return self.poll_wait(cx).map_ok(|()| true);
+            }
+            let data = read.filled();
+            if data.is_empty() {
+                return Poll::Ready(Ok(true));
+            }
+            if self.framing.phase() != Phase::Head {
+                self.wait_for(None);
+            }
+            if !self.kept.is_empty() {
+                self.kept.extend_from_slice(data);
+                self.follow_kept();
+                return Poll::Ready(Ok(false));
+            }
+            let taken = self.framing.take(data);
+            if let Some(Stop::Fault(cause)) = taken.stop {
+                self.fault = Some(cause);
+            }
+            let (now, later) = data.split_at(taken.ready);
+            self.kept.extend_from_slice(later);
+            self.followed = taken.bytes - taken.ready;
+            if now.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            buf.put_slice(now);
+            Poll::Ready(Ok(true))
+        })
+    }
+
+    /// Follows what is kept and has not been followed yet.
+    fn follow_kept(&mut self) {
+        let taken = self
+            .framing
+            .take(self.kept.get(self.followed..).unwrap_or_default());
+        if taken.ready > 0 {
+            self.ready = self.followed + taken.ready;
+        }
+        self.followed += taken.bytes;
+        if let Some(Stop::Fault(cause)) = taken.stop {
+            self.fault = Some(cause);
+        }
+    }
+
+    /// Nothing to read for now: sets the limit that holds here.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let phase = self.framing.phase();
+        let waits_for = (phase != Phase::Idle || self.all_answered()).then_some(phase);
+        self.wait_for(waits_for);
+        if !self.reading.rings(cx) {
+            return Poll::Pending;
+        }
+        match phase {
+            Phase::Head => {
+                self.fault = Some(Cause::HeadTimeout);
+                self.poll_stopped(cx)
+            }
+            Phase::Body => self.poll_broken(Cause::BodyTimeout),
+            // The end of the stream.
+            Phase::Idle | Phase::Held => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Sets the alarm for what is waited for, unless it is set for just that.
+    fn wait_for(&mut self, phase: Option<Phase>) {
+        if self.waits_for == phase {
+            return;
+        }
+        self.waits_for = phase;
+        match phase {
+            Some(Phase::Idle) => self.reading.set(self.limits.idle_timeout),
+            Some(Phase::Head) => self.reading.set(self.limits.head_timeout),
+            Some(Phase::Body) => self.reading.set(self.limits.body_timeout),
+            Some(Phase::Held) | None => self.reading.clear(),
+        }
+    }
+
+    /// No more heads are read: the stream ends for hyper once all before the fault is answered.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = self.reading.rings(cx);
+        if self.all_answered() && !self.write_blocked {
+            if self.settled {
+                return Poll::Ready(Ok(()));
+            }
+            // hyper reads on before it has written the end of an answer, and forgets that at an end.
+            self.settled = true;
+            cx.waker().wake_by_ref();
+        } else {
+            self.line.wait(cx);
+        }
+        Poll::Pending
+    }
+
+    fn poll_broken(&mut self, cause: Cause) -> Poll<io::Result<()>> {
+        self.fault = Some(cause);
+        self.line.broken.store(true, Relaxed);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, cause)))
+    }
+
+    /// What a write that returned means for its limit.
+    fn wrote<T>(&mut self, cx: &Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            if self.write_blocked {
+                self.write_blocked = false;
+                self.writing.clear();
+            }
+            return result;
+        }
+        if !self.write_blocked {
+            self.write_blocked = true;
+            self.writing.set(self.limits.body_timeout);
+        }
+        if self.writing.rings(cx) {
+            self.fault = Some(Cause::BodyTimeout);
+            self.line.broken.store(true, Relaxed);
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                Cause::BodyTimeout,
+            )));
+        }
+        Poll::Pending
+    }
+}
+
+impl rt::Read for Lent<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_read(cx, buf)
+    }
+}
+
+impl rt::Write for Lent<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wire = &mut *self.get_mut().0;
+        let result = Pin::new(&mut wire.stream).poll_write(cx, buf);
+        wire.wrote(cx, result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wire = &mut *self.get_mut().0;
+        let result = Pin::new(&mut wire.stream).poll_write_vectored(cx, bufs);
+        wire.wrote(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut *self.get_mut().0;
+        let result = Pin::new(&mut wire.stream).poll_flush(cx);
+        wire.wrote(cx, result)
+    }
+
+    /// The connection closes its stream itself: it may have something to say after hyper.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+thread_local! {
+    /// Where a worker's reads land first, so that they can be looked at before hyper has them.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+}
+
+const SCRATCH_BYTES: usize = 65_536;
