@@ -178,29 +178,32 @@ impl From<io::Error> for Cause {
     }
 }
 
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "endpoint \"{}\": ", self.endpoint)?;
-        let place: &dyn fmt::Display = match &self.listen {
-            Listen::Unix(path, _) => &path.display(),
-            Listen::Tcp(address) => address,
+impl BindError {
+    /// What is in the way, without the endpoint's name.
+    pub(super) fn sentence(&self) -> String {
+        let place = match &self.listen {
+            Listen::Unix(path, _) => path.display().to_string(),
+            Listen::Tcp(address) => address.to_string(),
         };
         match &self.cause {
-            Cause::InUse => write!(
-                f,
+            Cause::InUse => format!(
                 "somebody answers at {place} already; stop it, or give the endpoint another `listen`"
             ),
-            Cause::NotASocket => write!(
-                f,
+            Cause::NotASocket => format!(
                 "{place} exists and is no socket; move it away or give the endpoint another `listen`"
             ),
-            Cause::System(error) if error.kind() == ErrorKind::PermissionDenied => write!(
-                f,
+            Cause::System(error) if error.kind() == ErrorKind::PermissionDenied => format!(
                 "{place} cannot be opened ({error}); once started the agent may only open sockets in \
                  directories of its own account and ports from 1024 on, so restart it or choose such a place"
             ),
-            Cause::System(error) => write!(f, "{place} cannot be opened: {error}"),
+            Cause::System(error) => format!("{place} cannot be opened: {error}"),
         }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "endpoint \"{}\": {}", self.endpoint, self.sentence())
     }
 }
 

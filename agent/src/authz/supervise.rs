@@ -146,13 +146,8 @@ impl Served {
             if let Listen::Unix(path, mode) = place
                 && running.listen != *place
             {
-                set_mode(path, *mode).map_err(|error| {
-                    format!(
-                        "endpoint \"{}\": mode of {}: {error}",
-                        endpoint.name,
-                        path.display()
-                    )
-                })?;
+                set_mode(path, *mode)
+                    .map_err(|error| format!("the mode of {} stays: {error}", path.display()))?;
                 running.listen = place.clone();
             }
             running.settings.send_if_modified(|settings| {
@@ -166,7 +161,7 @@ impl Served {
         }
         let started = self.start(endpoint);
         if let Err(failure) = &started {
-            tracing::warn!("{failure}");
+            tracing::warn!(endpoint = endpoint.name, "{failure}");
         }
         started
     }
@@ -176,11 +171,11 @@ impl Served {
         let bound = self.bound.iter().position(|(listen, _)| listen == place);
         let listener = match bound {
             Some(index) => self.bound.swap_remove(index).1,
-            None => Listener::bind(&endpoint.name, place).map_err(|error| error.to_string())?,
+            None => Listener::bind(&endpoint.name, place).map_err(|error| error.sentence())?,
         };
         let acceptor = listener
             .acceptor()
-            .map_err(|error| format!("endpoint \"{}\": {error}", endpoint.name))?;
+            .map_err(|error| format!("no connections can be accepted: {error}"))?;
         let (settings, receiver) = watch::channel(Arc::new(endpoint.clone()));
         let permits = places();
         let serving = accept(acceptor, self.gate.clone(), receiver, Arc::clone(&permits));

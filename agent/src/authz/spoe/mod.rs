@@ -260,8 +260,19 @@ fn put_judged(out: &mut Vec<u8>, judged: &Judged, with_page: bool) {
         let (kind, page) = refusal.body(judged.wanted);
         variable(out, "content_type", kind);
         frame::put_set_variable(out, "body");
-        put_text(out, &page);
+        put_text(out, &in_one_line(&page));
     }
+}
+
+/// HAProxy's `lf-string` would write a line's end as `%0A`.
+fn in_one_line(page: &[u8]) -> Vec<u8> {
+    page.trim_ascii_end()
+        .iter()
+        .map(|byte| match byte {
+            b'\r' | b'\n' | 0 => b' ',
+            other => *other,
+        })
+        .collect()
 }
 
 fn variable(out: &mut Vec<u8>, name: &str, value: &str) {

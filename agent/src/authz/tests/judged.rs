@@ -173,6 +173,7 @@ async fn by_spop(path: &Path, original: Original<'_>) -> Outcome {
         assert!(stream.read_buf(&mut read).await.unwrap() > 0);
     }
     let set = variables(answered(&read)[1].3);
+    assert!(!set.iter().any(|(_, value)| value.contains('\n')));
     let text = |name: &str| {
         let found = set.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone())

@@ -112,8 +112,28 @@ async fn a_listener_that_cannot_be_had_leaves_the_others_alone() {
         .unwrap()
         .clone();
     assert_eq!(failed.len(), 2);
-    assert!(failed[0].failure.as_deref().unwrap().contains("\"fails\""));
+    let told = failed[0].failure.as_deref().unwrap();
+    assert!(failed[0].name == "fails" && told.contains("somebody answers"));
     assert_eq!(failed[1].failure, None);
     Raw::connect(&directory.path().join("stays.sock")).await;
     task.abort();
+}
+
+#[tokio::test]
+async fn another_profile_ends_connections_and_serves_new_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("e.sock");
+    let place = || unix(directory.path(), "e.sock");
+    let serving = Serving::start(LOGIN, vec![endpoint(Profile::AuthRequest, place())]);
+    let mut before = Raw::connect(&path).await;
+    let question =
+        b"GET /check/ HTTP/1.1\r\nHost: x\r\nX-Original-Method: GET\r\nX-Original-URI: /\r\n\
+        X-Edgeward-Peer: 192.0.2.1\r\n\r\n";
+    assert_eq!(before.ask(question).await.status, 204);
+    let other = endpoint(Profile::ExtAuthz, place());
+    serving.wanted.send(vec![other].into()).unwrap();
+    assert!(before.answer().await.is_none(), "it has been ended");
+    let mut after = Raw::connect(&path).await;
+    assert_eq!(after.ask(question).await.status, 200);
+    serving.stop().await;
 }
