@@ -237,6 +237,7 @@ pub(crate) fn exchange(
         match stream.read(&mut chunk) {
             Ok(0) => return Response::parse(&answer),
             Ok(count) => answer.extend(chunk.iter().take(count)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A read that ran into its timeout says WouldBlock.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::ErrorKind::TimedOut.into());

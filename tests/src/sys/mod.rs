@@ -222,9 +222,15 @@ fn wait_ready(socket: &OwnedFd, events: libc::c_short, timeout: Duration) -> io:
         revents: 0,
     };
     let milliseconds = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the entry is ours, exclusive, and one in number.
-    let ready = checked(unsafe { libc::poll(&raw mut entry, 1, milliseconds) })?;
-    Ok(ready > 0)
+    // A signal to the test is no answer; what stops and continues the machine comes as one. A few at most.
+    for _ in 0..8 {
+        // SAFETY: the entry is ours, exclusive, and one in number.
+        match checked(unsafe { libc::poll(&raw mut entry, 1, milliseconds) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome.map(|ready| ready > 0),
+        }
+    }
+    Ok(false)
 }
 
 /// Connects by TCP from a chosen source address, in the calling thread's network namespace.
