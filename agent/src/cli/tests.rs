@@ -44,7 +44,11 @@ fn answer(command: &Command) -> Option<Result<Value, Failure>> {
             details: vec!["a.toml:1: mode: no".to_owned()],
         }),
         Request::ZoneShow { .. } => Err(Failure::new(FailureKind::Denied, "no")),
-        Request::Explain { address, port } => {
+        Request::Explain {
+            address: Some(address),
+            port,
+            ..
+        } => {
             let config =
                 Config::parse("mode = \"log\"", Path::new("/nonexistent"), "test").unwrap();
             Ok(crate::policy::explain::offline(&config, *address, *port))
@@ -62,7 +66,24 @@ fn the_command_line_is_consistent() {
 #[test]
 fn each_command_asks_for_what_was_typed() {
     let server = Server::start(answer);
-    let cases: [(&[&str], Value); 8] = [
+    let cases: [(&[&str], Value); 9] = [
+        (
+            &[
+                "explain",
+                "--peer",
+                "10.0.0.1",
+                "--header",
+                "A: 1",
+                "--header",
+                "b:2",
+                "--service",
+                "login",
+                "--path",
+                "/x",
+            ],
+            json!({"command": "explain", "address": null, "port": null, "peer": "10.0.0.1",
+                "headers": ["A: 1", "b: 2"], "service": "login", "path": "/x"}),
+        ),
         (&["status"], json!({"command": "status"})),
         (
             &["mode"],
@@ -118,7 +139,13 @@ fn failures_have_their_exit_codes() {
 
 #[test]
 fn usage_mistakes_are_refused_before_anybody_is_asked() {
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 14] = [
+        &["explain"],
+        &["explain", "--peer", "nobody"],
+        &["explain", "--peer", "10.0.0.1", "--header", "X-Real-IP"],
+        &["explain", "192.0.2.1", "--header", "X-Real-IP: 192.0.2.2"],
+        &["explain", "192.0.2.1", "--peer", "10.0.0.1"],
+        &["explain", "--service", "login"],
         &["block", "10.0.0.1/8"],
         &["block", "10.0.0.0/8", "--score", "0"],
         &["block", "10.0.0.0/8", "--score", "101"],

@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::policy::{decision::Origin, mode::Mode, prefix::parse_network};
+use crate::policy::{decision::Origin, mode::Mode, prefix::parse_network, request::HeaderLine};
 
 /// What can be asked of the agent. Durations are milliseconds.
-// `explain` will take `peer` and `headers` (the IP chain): add them as fields with a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
@@ -76,13 +75,27 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// How an address is judged, step by step: [`crate::policy::explain::Explanation`].
+    /// How an address is judged in the kernel, or a request that comes through proxies, step by step:
+    /// [`crate::policy::explain::Explanation`].
     Explain {
-        /// The peer's address.
-        address: IpAddr,
+        /// The address that connects; asks for the kernel's view.
+        #[serde(default)]
+        address: Option<IpAddr>,
         /// The local port it connects to.
         #[serde(default)]
         port: Option<u16>,
+        /// The other end of the connection; asks for the view of whoever judges requests.
+        #[serde(default)]
+        peer: Option<IpAddr>,
+        /// Header lines of the request, in order.
+        #[serde(default)]
+        headers: Vec<HeaderLine>,
+        /// The service that is asked for.
+        #[serde(default)]
+        service: Option<String>,
+        /// The path that is asked for; `/` if absent.
+        #[serde(default)]
+        path: Option<String>,
     },
     /// What should be enforced against what the kernel holds: [`super::report::Verification`].
     Verify,

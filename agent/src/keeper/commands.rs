@@ -1,6 +1,6 @@
 //! What operators ask for. A change is first in force, then on disk, then answered.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -15,8 +15,10 @@ use crate::{
     policy::{
         decision::{Author, Decision, Kind, Origin, SCORE_MAX},
         explain::{Explanation, Facts, Judged, explain},
+        explain_request::{self, Walked},
         mode::Mode,
         prefix::host_network,
+        request::Described,
         zone::covers,
     },
 };
@@ -97,7 +99,7 @@ impl Keeper {
                     format!("there is no zone \"{name}\"; `edgeward zone list` shows them"),
                 )),
             },
-            Request::Explain { address, port } => data(self.explain(address, port)),
+            request @ Request::Explain { .. } => self.explained(request),
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),
@@ -206,6 +208,44 @@ impl Keeper {
         let decisions: Vec<&Decision> = covers(&host).flat_map(|net| self.at(net)).collect();
         let facts = Facts::new(&self.config, self.mode.mode, &decisions, self.clock.now());
         explain(&facts, address, port)
+    }
+
+    fn explained(&self, request: Request) -> Answer {
+        match request {
+            Request::Explain {
+                address: Some(address),
+                port,
+                peer: None,
+                ..
+            } => data(self.explain(address, port)),
+            Request::Explain {
+                address: None,
+                port,
+                peer: Some(peer),
+                headers,
+                service,
+                path,
+            } => {
+                let path = path.as_deref().unwrap_or("/");
+                let asked = Described::new(peer, &headers, path, port);
+                self.explain_request(asked, service.as_deref())
+            }
+            _ => Err(usage("either an address or a peer is explained")),
+        }
+    }
+
+    /// The judgement of the gate, by the very snapshot that it judges with.
+    fn explain_request(&self, asked: Described<'_>, service: Option<&str>) -> Answer {
+        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let now = self.clock.now();
+        let service = explain_request::service_of(&snapshot, service, asked.port)
+            .map_err(|error| Failure::new(FailureKind::NotFound, error))?;
+        let walked = Walked::new(&snapshot, Described { service, ..asked }, now);
+        let chain = walked.chain().addresses.iter();
+        let prefixes: BTreeSet<IpNet> = chain.flat_map(|hop| covers(&host_network(hop))).collect();
+        let decisions: Vec<&Decision> = prefixes.into_iter().flat_map(|net| self.at(net)).collect();
+        let facts = Facts::new(&self.config, snapshot.mode, &decisions, now);
+        data(explain_request::explain_request(&facts, &walked))
     }
 }
 

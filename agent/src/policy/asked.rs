@@ -54,6 +54,11 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Whether an exempt zone or decision holds the address.
+    pub(super) fn is_exempt(&self) -> bool {
+        self.exempt.is_some() || self.zone(Uses::EXEMPT).is_some()
+    }
+
     pub(super) fn zone(&self, role: Uses) -> Option<&ZoneMatch> {
         let names = role.names();
         self.matches
@@ -136,7 +141,7 @@ impl Asked<'_> {
         all.into_iter().take(asked).collect()
     }
 
-    fn exempt_step(&self) -> Step {
+    pub(super) fn exempt_step(&self) -> Step {
         let step = self.zone_step("exempt zone", Uses::EXEMPT);
         match self.exempt {
             Some(decision) if step.result == NO => {
@@ -157,7 +162,7 @@ impl Asked<'_> {
         }
     }
 
-    fn zone_step(&self, check: &str, role: Uses) -> Step {
+    pub(super) fn zone_step(&self, check: &str, role: Uses) -> Step {
         match self.zone(role) {
             Some(found) => step(check, YES, format!("\"{}\" {}", found.zone, found.prefix)),
             None => step(check, NO, String::new()),
@@ -214,7 +219,7 @@ impl Asked<'_> {
         step(check, "not asked", detail)
     }
 
-    fn reputation_step(&self) -> Step {
+    pub(super) fn reputation_step(&self) -> Step {
         let Thresholds { block, limit } = self.facts.thresholds;
         let Some(found) = self.found else {
             return step("reputation", NO, "not listed".to_owned());
@@ -285,5 +290,5 @@ fn ending(expires: Option<u64>, now: Now) -> String {
     format!(", for another {}", duration::format(left))
 }
 
-const YES: &str = "yes";
-const NO: &str = "no";
+pub(super) const YES: &str = "yes";
+pub(super) const NO: &str = "no";

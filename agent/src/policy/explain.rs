@@ -105,6 +105,15 @@ pub struct Explanation {
     pub client: IpAddr,
     /// How it was found.
     pub client_reason: ClientReason,
+    /// The other end of the connection, where a proxied request was asked about.
+    #[serde(default)]
+    pub peer: Option<IpAddr>,
+    /// The chain as it was read, left to right, last the peer; likewise.
+    #[serde(default)]
+    pub chain: Option<Vec<IpAddr>>,
+    /// The service whose rules held; likewise.
+    #[serde(default)]
+    pub service: Option<String>,
     /// The port it was judged for; without one, rules of ports are left out.
     pub port: Option<u16>,
     /// The judgement before the mode.
@@ -151,7 +160,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn policy(&self) -> PolicyWord {
+    pub(super) fn policy(&self) -> PolicyWord {
         let mode = match self.mode {
             Mode::Off => word_mode::OFF,
             Mode::Log => word_mode::LOG,
@@ -212,17 +221,12 @@ pub fn explain_client(facts: &Facts<'_>, client: Client, port: Option<u16>) -> E
             .map(|found| found.zone.clone()),
         _ => None,
     };
-    let by_zone = |found: Found<'_>| match found.by {
-        By::Zone(zone) => Some(zone.name.clone()),
-        By::List(_) | By::Decision(_) => None,
-    };
-    let by_list = |found: Found<'_>| match found.by {
-        By::List(list) => Some(list.name.clone()),
-        By::Zone(_) | By::Decision(_) => None,
-    };
     Explanation {
         client: address,
         client_reason: client.reason,
+        peer: None,
+        chain: None,
+        service: None,
         port,
         verdict,
         action: action(verdict, facts),
@@ -232,8 +236,8 @@ pub fn explain_client(facts: &Facts<'_>, client: Client, port: Option<u16>) -> E
             .map(|found| found.score)
             .filter(|score| *score != SCORE_BLOCKED_ZONE),
         prefix: found.map(|found| found.prefix),
-        zone: decided.or_else(|| found.and_then(by_zone)),
-        list: found.and_then(by_list),
+        zone: decided.or_else(|| found.and_then(listing_zone)),
+        list: found.and_then(list),
         origin: found.map(|found| found.by.origin().name().to_owned()),
         detail: found.and_then(|found| found.by.reason()).map(str::to_owned),
         expires: found.and_then(|found| found.by.expires()),
@@ -249,6 +253,22 @@ pub fn offline(config: &Config, address: IpAddr, port: Option<u16>) -> serde_jso
     let explanation = explain(&facts, address, port);
     // Every field is a word, a number or a list of them: there is nothing that JSON cannot hold.
     serde_json::to_value(explanation).unwrap_or_default()
+}
+
+/// The blocked zone that an entry comes from.
+pub(super) fn listing_zone(found: Found<'_>) -> Option<String> {
+    match found.by {
+        By::Zone(zone) => Some(zone.name.clone()),
+        By::List(_) | By::Decision(_) => None,
+    }
+}
+
+/// The list that an entry comes from.
+pub(super) fn list(found: Found<'_>) -> Option<String> {
+    match found.by {
+        By::List(list) => Some(list.name.clone()),
+        By::Zone(_) | By::Decision(_) => None,
+    }
 }
 
 fn action(verdict: Judged, facts: &Facts<'_>) -> Action {

@@ -6,6 +6,7 @@ pub mod classes;
 pub mod clock;
 pub mod decision;
 pub mod explain;
+pub mod explain_request;
 pub mod limits;
 pub mod listing;
 pub mod mode;

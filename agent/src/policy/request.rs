@@ -1,6 +1,8 @@
 //! A proxied request and how it is judged: the kernel's verdict for the client behind the proxies.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     chain::Chain,
@@ -18,6 +20,29 @@ pub struct RequestFacts<'a> {
     pub path: &'a str,
     /// `User-Agent`, as received.
     pub user_agent: Option<&'a [u8]>,
+}
+
+/// A request that is asked about, as it is typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described<'a> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Header lines in order; others than forwarding headers change nothing.
+    pub headers: &'a [HeaderLine],
+    /// Index of the service; `None` judges as a service would that has only defaults.
+    pub service: Option<usize>,
+    /// Destination port, where one was given.
+    pub port: Option<u16>,
+    /// Path, `/` unless given.
+    pub path: &'a str,
+}
+
+/// One header line, `Name: value`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HeaderLine {
+    name: String,
+    value: String,
 }
 
 /// Why a request is refused or slowed; the counter label, the event field and what `explain` prints.
@@ -80,5 +105,91 @@ impl Reason {
             Self::RateLimit => "rate_limit",
             Self::ClientUnknown => "client_unknown",
         }
+    }
+}
+
+impl<'a> Described<'a> {
+    /// A request to no service yet.
+    #[must_use]
+    pub const fn new(
+        peer: IpAddr,
+        headers: &'a [HeaderLine],
+        path: &'a str,
+        port: Option<u16>,
+    ) -> Self {
+        Self {
+            peer,
+            headers,
+            service: None,
+            port,
+            path,
+        }
+    }
+}
+
+impl HeaderLine {
+    /// Whether it is the header of that name, in any case.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The name as typed.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value without spaces around.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl FromStr for HeaderLine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((name, value)) = text.split_once(':') else {
+            return Err("a header is written as `Name: value`".to_owned());
+        };
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(format!(
+                "`{}` is no name of a header",
+                name.escape_debug().take(60).collect::<String>()
+            ));
+        }
+        if value
+            .chars()
+            .any(|letter| letter.is_control() && letter != '\t')
+        {
+            return Err(format!("the value of {name} holds control characters"));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.trim_matches([' ', '\t']).to_owned(),
+        })
+    }
+}
+
+impl TryFrom<String> for HeaderLine {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<HeaderLine> for String {
+    fn from(line: HeaderLine) -> Self {
+        line.to_string()
+    }
+}
+
+impl fmt::Display for HeaderLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.value)
     }
 }
