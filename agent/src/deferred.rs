@@ -1,19 +1,21 @@
 //! The deferred forms at work: threads of their own for whatever judges proxied requests, so that neither
 //! the keeper nor the control socket waits for a request, nor a request for them.
 
-use std::{io, sync::Arc, thread};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use tokio::{
     runtime,
     sync::{oneshot, watch},
 };
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     authz::{EndpointState, Endpoints},
     config::Config,
+    datapath::Datapath,
     gate::Gate,
+    gateway::{self, GatewayReport, Listeners, Material},
 };
 
 /// What the keeper steers the deferred forms by.
@@ -23,6 +25,16 @@ pub(crate) struct Deferred {
     /// Dropped, it ends the endpoints.
     serving: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
+    gate: Gate,
+    gateway: Option<Gateway>,
+}
+
+/// The gateway at work.
+struct Gateway {
+    running: gateway::Running,
+    listeners: Listeners,
+    /// The service manager holds the listeners too: they outlive the agent.
+    kept: bool,
 }
 
 impl Deferred {
@@ -36,6 +48,7 @@ impl Deferred {
             anyhow!("{}", failures.join("; "))
         })?;
         let endpoint_states = bound.states();
+        let judge = gate.clone();
         let (endpoints, wanted) = watch::channel(Arc::from(config.endpoints.as_slice()));
         let (serving, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
@@ -47,8 +60,8 @@ impl Deferred {
                         let _ = stopped.await;
                     };
                     runtime.block_on(async {
-                        gate.ready().await;
-                        bound.serve(gate, wanted, shutdown).await;
+                        judge.ready().await;
+                        bound.serve(judge, wanted, shutdown).await;
                     });
                 });
                 if let Err(error) = served {
@@ -61,13 +74,68 @@ impl Deferred {
             endpoint_states,
             serving,
             thread,
+            gate,
+            gateway: None,
         })
     }
 
-    /// Takes a new configuration over; listeners that have not changed go on.
-    pub(crate) fn reload(&self, config: &Config) {
+    /// Takes a configuration over, after the snapshot was published and the program attached: endpoints and gateway
+    /// become what it says. Listeners that have not changed go on.
+    ///
+    /// # Errors
+    /// When a gateway cannot begin; connections then reach the application, or are refused where it says so.
+    pub(crate) fn apply(
+        &mut self,
+        config: &Config,
+        material: Material,
+        datapath: &Datapath,
+    ) -> anyhow::Result<()> {
         self.endpoints
             .send_replace(Arc::from(config.endpoints.as_slice()));
+        let wanted = config
+            .services
+            .iter()
+            .any(|service| service.gateway.is_some());
+        match (&self.gateway, wanted) {
+            (Some(gateway), true) => gateway.running.install(material),
+            (None, true) => self.gateway = Some(self.begin(material, datapath)?),
+            (_, false) => {
+                if let Some(gateway) = self.gateway.take() {
+                    datapath.clear_listeners();
+                    gateway.end_aside(DRAIN_MAX);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, material: Material, datapath: &Datapath) -> anyhow::Result<Gateway> {
+        let listeners = Listeners::bind().context("the gateway's listeners")?;
+        let heartbeat = datapath.heartbeat();
+        let beat = Arc::new(move || heartbeat.beat());
+        let running = gateway::start(self.gate.clone(), &listeners, material, beat)
+            .context("the gateway's threads")?;
+        datapath.set_listeners(Some(listeners.v4()), Some(listeners.v6()))?;
+        let kept = match listeners.store() {
+            // Without a service manager nothing was stored, and nobody was told.
+            Ok(()) => std::env::var_os("NOTIFY_SOCKET").is_some(),
+            Err(error) => {
+                warn!(%error, "the service manager does not keep the gateway's listeners over a restart");
+                false
+            }
+        };
+        Ok(Gateway {
+            running,
+            listeners,
+            kept,
+        })
+    }
+
+    /// What the gateway is at, for `status`.
+    pub(crate) fn gateway(&self) -> Option<GatewayReport> {
+        self.gateway
+            .as_ref()
+            .map(|gateway| gateway.running.report())
     }
 
     /// What does not work, for `status`.
@@ -83,7 +151,21 @@ impl Deferred {
     }
 
     /// Ends everything; requests that are under way may end.
-    pub(crate) fn stop(self) {
+    ///
+    /// Where the service manager keeps the listeners, new connections wait in them for the next agent. Otherwise they
+    /// reach the application from now on, or are refused where the service says so.
+    pub(crate) fn stop(self, config: &Config, datapath: &Datapath) {
+        if let Some(gateway) = self.gateway {
+            let limit = drain_limit(config);
+            if gateway.kept {
+                gateway.end(limit.min(WAITING_MAX));
+            } else {
+                datapath.clear_listeners();
+                // What the kernel has handed over already is still taken.
+                thread::sleep(HANDED_OVER);
+                gateway.end(limit);
+            }
+        }
         drop(self.serving);
         if self.thread.join().is_err() {
             error!("the thread of the decision endpoints panicked");
@@ -91,6 +173,59 @@ impl Deferred {
     }
 }
 
+/// The certificates and keys that a configuration names.
+///
+/// # Errors
+/// Every one that cannot be used, in one sentence.
+pub(crate) fn material(config: &Config) -> anyhow::Result<Material> {
+    Material::read(&config.services).map_err(|failures| {
+        let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        anyhow!("{}", failures.join("; "))
+    })
+}
+
+impl Gateway {
+    fn end(self, limit: Duration) {
+        self.running.close();
+        if !self.running.drain(limit) {
+            warn!("connections of the gateway were cut off: they took longer than drain_timeout");
+        }
+        drop(self.listeners);
+    }
+
+    /// The same without making anybody wait.
+    fn end_aside(self, limit: Duration) {
+        let ending = thread::Builder::new()
+            .name("gateway end".to_owned())
+            .spawn(move || {
+                thread::sleep(HANDED_OVER);
+                self.end(limit);
+            });
+        if let Err(error) = ending {
+            warn!(%error, "the gateway was ended at once");
+        }
+    }
+}
+
+/// The longest that a service gives its requests.
+fn drain_limit(config: &Config) -> Duration {
+    let gateways = config
+        .services
+        .iter()
+        .filter_map(|service| service.gateway.as_ref());
+    gateways
+        .map(|gateway| gateway.limits.drain_timeout)
+        .max()
+        .unwrap_or_default()
+}
+
 fn single_threaded() -> io::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
+
+/// How long new connections may wait for the next agent because of requests that the last one is ending.
+const WAITING_MAX: Duration = Duration::from_secs(2);
+/// From the emptied slot until every connection that went through it has been accepted.
+const HANDED_OVER: Duration = Duration::from_millis(50);
+/// How long requests of a gateway may take that a reload has taken away.
+const DRAIN_MAX: Duration = Duration::from_secs(10);

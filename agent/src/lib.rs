@@ -9,7 +9,6 @@ pub mod control;
 pub mod datapath;
 mod deferred;
 mod gate;
-#[expect(dead_code, reason = "wired into the agent next")]
 mod gateway;
 mod keeper;
 pub mod policy;

@@ -66,6 +66,7 @@ impl Listeners {
     }
 
     /// Where they listen.
+    #[cfg(test)]
     pub(crate) fn addresses(&self) -> io::Result<[SocketAddr; 2]> {
         Ok([self.v4.local_addr()?, self.v6.local_addr()?])
     }

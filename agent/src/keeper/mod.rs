@@ -30,7 +30,7 @@ use crate::{
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
     datapath::{Change, Datapath, EventRing, Sizes},
-    deferred::Deferred,
+    deferred::{self, Deferred},
     gate::Gate,
     policy::{
         classes::Classes,
@@ -87,6 +87,7 @@ impl Keeper {
         interfaces: Option<Interfaces>,
         shared: Shared,
     ) -> anyhow::Result<Self> {
+        let material = deferred::material(&config)?;
         let deferred = Deferred::start(&config, shared.gate.clone())?;
         let clock = Clock::new();
         let seed = random::secret()?;
@@ -132,6 +133,8 @@ impl Keeper {
         let change = keeper.reconcile()?;
         info!(?change, "the kernel holds what it should");
         keeper.attach()?;
+        let config = &keeper.config;
+        keeper.deferred.apply(config, material, &keeper.datapath)?;
         keeper.announce(
             "system.agent.start",
             "edgeward",
@@ -142,7 +145,7 @@ impl Keeper {
 
     /// Ends what judges requests; what the kernel enforces stays.
     pub(crate) fn stop(self) {
-        self.deferred.stop();
+        self.deferred.stop(&self.config, &self.datapath);
     }
 
     /// The event ring, for whoever forwards it.

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use tracing::warn;
+
 use super::Keeper;
 use crate::{
-    control::report::{Interface, ListRow, ModeReport, Status, Table, ZoneDetail, ZoneRow, Zones},
-    datapath::{Counter, CounterKind, netlink::XdpMode},
+    control::report::{
+        Interface, ListRow, ModeReport, ProxiedReport, Status, Table, ZoneDetail, ZoneRow, Zones,
+    },
+    datapath::{Counter, CounterKind, SteeringCounts, netlink::XdpMode},
     policy::decision::Kind,
     store::ModeOrigin,
 };
@@ -52,9 +56,22 @@ impl Keeper {
             reasons: reasons(&counters),
             unreadable: named(&counters, CounterKind::Unreadable, ""),
             events: named(&counters, CounterKind::Other, "events_"),
-            proxied: self.gate.report(),
+            proxied: self.proxied(),
             warnings: self.warnings(),
         })
+    }
+
+    fn proxied(&self) -> ProxiedReport {
+        let mut report = self.gate.report();
+        if let Some(gateway) = self.deferred.gateway() {
+            report.gateway = gateway.gauges();
+        }
+        match self.datapath.steering() {
+            Ok(steering) if steering.attached => report.steering = steered(&steering.counts),
+            Ok(_) => {}
+            Err(error) => warn!("the counters of steering cannot be read: {error:#}"),
+        }
+        report
     }
 
     pub(super) fn mode_report(&self) -> ModeReport {
@@ -167,6 +184,21 @@ impl Keeper {
         }
         warnings
     }
+}
+
+fn steered(counts: &SteeringCounts) -> BTreeMap<String, u64> {
+    let counts = [
+        ("steered", counts.steered),
+        ("bypassed_empty", counts.bypassed_empty),
+        ("bypassed_stalled", counts.bypassed_stalled),
+        ("refused_empty", counts.refused_empty),
+        ("refused_stalled", counts.refused_stalled),
+        ("passed_reserved", counts.passed_reserved),
+    ];
+    counts
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
 }
 
 fn packets(counters: &[Counter]) -> BTreeMap<String, u64> {

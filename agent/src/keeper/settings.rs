@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{Config, diff},
     control::{Failure, FailureKind, roles::Roles},
+    deferred,
     policy::mode::Mode,
     store::{ModeOrigin, ModeState, Revert},
 };
@@ -93,6 +94,14 @@ impl Keeper {
             message: format!("{} names unknown users or groups", path.display()),
             details: errors.iter().map(ToString::to_string).collect(),
         })?;
+        let material = deferred::material(&new).map_err(|error| Failure {
+            kind: FailureKind::Configuration,
+            message: format!(
+                "{} names certificates that cannot be used; the running configuration stays",
+                path.display()
+            ),
+            details: vec![format!("{error:#}")],
+        })?;
         let changes = diff::changes(&self.config, &new);
         let restart = diff::needs_restart(&self.config, &new);
         let old = std::mem::replace(&mut self.config, new);
@@ -117,9 +126,13 @@ impl Keeper {
             }
         };
         self.roles.send_replace(roles);
-        self.deferred.reload(&self.config);
         self.notices.clear();
         let mut notes = Vec::new();
+        let applied = self.deferred.apply(&self.config, material, &self.datapath);
+        if let Err(error) = applied {
+            error!("{error:#}");
+            notes.push(format!("the gateway does not serve: {error:#}"));
+        }
         if !restart.is_empty() {
             notes.push(format!(
                 "{} take effect when the agent is started again",
