@@ -31,6 +31,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         [all] if all == "all" => Some(Interfaces::AllPhysical),
         names => Some(Interfaces::Named(names.to_vec())),
     };
+    privileges::raise_descriptor_limit();
     let socket = config.socket.clone();
     let feed = EventFeed::new(config.events.kept_max);
     let roles = Roles::from_config(&config.control).map_err(|errors| {

@@ -1,7 +1,23 @@
-//! Least privilege: after the start the agent keeps only what changing maps and links takes.
+//! Least privilege: after the start the agent keeps only what changing maps and links takes. And as many
+//! descriptors as it may have: each proxied connection takes two.
 
 use anyhow::anyhow;
 use caps::{CapSet, Capability, CapsHashSet};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tracing::warn;
+
+/// Raises the limit of open descriptors to what the agent may have: the usual 1,024 are meant for programs that
+/// `select(2)`.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "the limit of open descriptors stays as it is");
+    }
+}
 
 /// Drops every capability but those, from the bounding set too.
 ///
