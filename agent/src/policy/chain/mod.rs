@@ -201,6 +201,10 @@ where
         },
     }
     walk.chain.cut = cut;
+    if cut && walk.chain.reason == ClientReason::NoHeader {
+        // There is a header, but its right end alone is too long to be read.
+        walk.chain.reason = ClientReason::Unknown;
+    }
     walk.chain
 }
 

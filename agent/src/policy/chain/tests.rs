@@ -402,8 +402,8 @@ fn past_the_limits_only_the_right_end_is_read() {
             hops(3),
             "192.0.2.1 chain | 192.0.2.1 10.0.0.3 10.0.0.2 10.0.0.1",
         ),
-        (bytes(0), "10.0.0.1 no_header cut | 10.0.0.1"),
-        (bytes(8), "10.0.0.1 no_header cut | 10.0.0.1"),
+        (bytes(0), "10.0.0.1 unknown cut | 10.0.0.1"),
+        (bytes(8), "10.0.0.1 unknown cut | 10.0.0.1"),
         (bytes(10), "10.0.0.2 all_trusted cut | 10.0.0.2 10.0.0.1"),
         // 92.0.2.1 is an address, but not the one that is there.
         (
