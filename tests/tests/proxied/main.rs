@@ -8,9 +8,10 @@
 
 mod callers;
 mod decisions;
+mod gateway;
 mod outages;
 mod world;
 
 fn main() {
-    lab::run_tests_needing([decisions::tests(), outages::tests()].concat());
+    lab::run_tests_needing([decisions::tests(), outages::tests(), gateway::tests()].concat());
 }
