@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -25,10 +24,10 @@ use super::{
     opening::{self, Opened},
     request::{self, handle},
     respond,
-    share::{Place, Share},
+    share::Place,
     shared::{Shared, Stage, Worker},
     stream::Stream,
-    tunnel,
+    upgrade::{self, Upgraded},
     wheel::{Alarm, Wheel},
     wire::{Lent, Line, Wire},
 };
@@ -59,15 +58,6 @@ pub(super) enum Announced {
     Client(IpAddr),
 }
 
-/// The upstream's side of a connection that has become something else.
-pub(super) struct Upgraded {
-    pub(super) stream: Stream,
-    /// Read from the upstream behind its answer.
-    pub(super) ahead: Bytes,
-    pub(super) share: Share,
-    pub(super) idle: Duration,
-}
-
 impl Conn {
     /// The connection becomes something else once the answer has been written.
     pub(super) fn upgraded(&self, upgraded: Upgraded) {
@@ -92,14 +82,14 @@ pub(super) async fn serve(
     let (peer, local) = (canonical(peer), canonical(local));
     let snapshot = shared.gate.snapshot();
     let Some(rules) = request::rules(&snapshot, local.port()) else {
-        return shared.count(Cause::NotAService, Some(peer.ip()));
+        return shared.reject(Cause::NotAService, peer.ip());
     };
     let limits = rules.gateway.limits;
     let Some(place) = shared
         .load(&rules.service.name)
         .connect(limits.connections_max)
     else {
-        return shared.count(Cause::Connections, Some(peer.ip()));
+        return shared.reject(Cause::Connections, peer.ip());
     };
     let opened = match opening::open(&shared, &worker.wheel, tcp, peer, &rules).await {
         Ok(Some(opened)) => opened,
@@ -163,52 +153,24 @@ async fn serve_http1(conn: Conn, stream: Stream, limits: GatewayLimits) {
     let (mut stream, ahead) = wire.into_parts();
     let upgraded = conn.slot().take();
     if let Some(upgraded) = upgraded {
-        return become_tunnel(&conn, stream, ahead, upgraded).await;
+        return upgrade::run(stream, &ahead, upgraded, &conn.worker.wheel, &conn.shared).await;
     }
     match fault {
         Some(cause) if !conn.line.is_broken() => {
             conn.shared.reject(cause, conn.peer.ip());
             let answer = respond::raw(cause);
-            within(
-                &conn.worker.wheel,
-                LINGER,
-                stream.write_all(answer.as_bytes()),
-            )
-            .await;
+            conn.worker
+                .wheel
+                .within(LINGER, stream.write_all(answer.as_bytes()))
+                .await;
         }
         Some(cause) => conn.shared.count(cause, Some(conn.peer.ip())),
         None => {}
     }
-    within(&conn.worker.wheel, LINGER, stream.shutdown()).await;
+    conn.worker.wheel.within(LINGER, stream.shutdown()).await;
     if fault.is_some() || is_busy {
         // What is closed with bytes unread is reset, and the answer with it.
-        within(&conn.worker.wheel, LINGER, discard(&mut stream)).await;
-    }
-}
-
-async fn become_tunnel(conn: &Conn, mut client: Stream, ahead: Bytes, upgraded: Upgraded) {
-    let Upgraded {
-        stream: mut upstream,
-        ahead: behind,
-        share: _share,
-        idle,
-    } = upgraded;
-    let greeted = async {
-        upstream.write_all(&ahead).await?;
-        client.write_all(&behind).await?;
-        client.flush().await
-    };
-    within(&conn.worker.wheel, idle, greeted).await;
-    let ended = tunnel::splice(
-        &mut client,
-        &mut upstream,
-        idle,
-        &conn.worker.wheel,
-        &conn.shared,
-    )
-    .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a tunnel was cut");
+        conn.worker.wheel.within(LINGER, discard(&mut stream)).await;
     }
 }
 
@@ -226,6 +188,7 @@ async fn serve_http2(conn: Arc<Conn>, stream: Stream, limits: GatewayLimits) {
     let head_bytes = u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX);
     let mut http = pin!(
         http2::Builder::new(streams)
+            .enable_connect_protocol()
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(head_bytes)
             .serve_connection(TokioIo::new(stream), service)
@@ -372,27 +335,6 @@ async fn discard(stream: &mut Stream) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Waits for something, but not for long.
-async fn within<T>(
-    wheel: &Arc<Wheel>,
-    limit: Duration,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    let alarm = Alarm::new(wheel);
-    alarm.set(limit);
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if alarm.rings(cx) {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -397,89 +397,90 @@ mod tests {
         }
     }
 
+    const AMBIGUOUS: &[(&str, Cause)] = &[
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n", Cause::BareLf),
+        ("GET / HTTP/1.1\r\nHost: a\n\r\n", Cause::BareLf),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\n", Cause::BareLf),
+        ("\r\n\r\nGET / HTTP/1.1\r\n", Cause::RequestLine),
+        ("GET  / HTTP/1.1\r\n", Cause::RequestLine),
+        ("GET / HTTP/1.1 \r\n", Cause::RequestLine),
+        ("GET /\r\n", Cause::RequestLine),
+        ("GET / HTTP/2.0\r\n", Cause::RequestLine),
+        ("GET a HTTP/1.1\r\n", Cause::RequestLine),
+        ("GET /\t HTTP/1.1\r\n", Cause::RequestLine),
+        ("GET /\rx HTTP/1.1\r\n", Cause::RequestLine),
+        ("GET http://u@a/ HTTP/1.1\r\n", Cause::RequestLine),
+        ("CONNECT a:443 HTTP/1.1\r\n", Cause::Method),
+        ("GET / HTTP/1.1\r\n\r\n", Cause::HostMissing),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
+            Cause::HostTwice,
+        ),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Cause::HostInvalid),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Cause::HostInvalid),
+        (
+            "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+            Cause::HostMismatch,
+        ),
+        ("GET / HTTP/1.1\r\nHost : a\r\n", Cause::HeaderLine),
+        ("GET / HTTP/1.1\r\n: a\r\n", Cause::HeaderLine),
+        ("GET / HTTP/1.1\r\nHost\r\n", Cause::HeaderLine),
+        ("GET / HTTP/1.1\r\nX: a\r\n b\r\n", Cause::Folded),
+        ("GET / HTTP/1.1\r\nX: a\rb\r\n", Cause::Control),
+        ("GET / HTTP/1.1\r\nX: \0\r\n", Cause::Control),
+        (
+            "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n",
+            Cause::LengthTwice,
+        ),
+        (
+            "GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n",
+            Cause::LengthInvalid,
+        ),
+        (
+            "GET / HTTP/1.1\r\nContent-Length: +1\r\n",
+            Cause::LengthInvalid,
+        ),
+        (
+            "GET / HTTP/1.1\r\nContent-Length: 0x1\r\n",
+            Cause::LengthInvalid,
+        ),
+        (
+            "GET / HTTP/1.1\r\nContent-Length:\r\n",
+            Cause::LengthInvalid,
+        ),
+        (
+            "GET / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n",
+            Cause::Encoding,
+        ),
+        (
+            "GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
+            Cause::Encoding,
+        ),
+        (
+            "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            Cause::Encoding,
+        ),
+        (
+            "GET / HTTP/1.1\r\nTransfer-Encoding: identity\r\n",
+            Cause::Encoding,
+        ),
+        (
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
+            Cause::Encoding,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Cause::LengthAndEncoding,
+        ),
+        (
+            "GET / HTTP/1.1\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\n",
+            Cause::Headers,
+        ),
+    ];
+
     #[test]
     fn ambiguous_heads_are_refused_with_their_cause() {
-        let table = [
-            ("GET / HTTP/1.1\nHost: a\r\n\r\n", Cause::BareLf),
-            ("GET / HTTP/1.1\r\nHost: a\n\r\n", Cause::BareLf),
-            ("GET / HTTP/1.1\r\nHost: a\r\n\n", Cause::BareLf),
-            ("\r\n\r\nGET / HTTP/1.1\r\n", Cause::RequestLine),
-            ("GET  / HTTP/1.1\r\n", Cause::RequestLine),
-            ("GET / HTTP/1.1 \r\n", Cause::RequestLine),
-            ("GET /\r\n", Cause::RequestLine),
-            ("GET / HTTP/2.0\r\n", Cause::RequestLine),
-            ("GET a HTTP/1.1\r\n", Cause::RequestLine),
-            ("GET /\t HTTP/1.1\r\n", Cause::RequestLine),
-            ("GET /\rx HTTP/1.1\r\n", Cause::RequestLine),
-            ("GET http://u@a/ HTTP/1.1\r\n", Cause::RequestLine),
-            ("CONNECT a:443 HTTP/1.1\r\n", Cause::Method),
-            ("GET / HTTP/1.1\r\n\r\n", Cause::HostMissing),
-            (
-                "GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
-                Cause::HostTwice,
-            ),
-            ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Cause::HostInvalid),
-            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Cause::HostInvalid),
-            (
-                "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
-                Cause::HostMismatch,
-            ),
-            ("GET / HTTP/1.1\r\nHost : a\r\n", Cause::HeaderLine),
-            ("GET / HTTP/1.1\r\n: a\r\n", Cause::HeaderLine),
-            ("GET / HTTP/1.1\r\nHost\r\n", Cause::HeaderLine),
-            ("GET / HTTP/1.1\r\nX: a\r\n b\r\n", Cause::Folded),
-            ("GET / HTTP/1.1\r\nX: a\rb\r\n", Cause::Control),
-            ("GET / HTTP/1.1\r\nX: \0\r\n", Cause::Control),
-            (
-                "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n",
-                Cause::LengthTwice,
-            ),
-            (
-                "GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n",
-                Cause::LengthInvalid,
-            ),
-            (
-                "GET / HTTP/1.1\r\nContent-Length: +1\r\n",
-                Cause::LengthInvalid,
-            ),
-            (
-                "GET / HTTP/1.1\r\nContent-Length: 0x1\r\n",
-                Cause::LengthInvalid,
-            ),
-            (
-                "GET / HTTP/1.1\r\nContent-Length:\r\n",
-                Cause::LengthInvalid,
-            ),
-            (
-                "GET / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n",
-                Cause::Encoding,
-            ),
-            (
-                "GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
-                Cause::Encoding,
-            ),
-            (
-                "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                Cause::Encoding,
-            ),
-            (
-                "GET / HTTP/1.1\r\nTransfer-Encoding: identity\r\n",
-                Cause::Encoding,
-            ),
-            (
-                "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
-                Cause::Encoding,
-            ),
-            (
-                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Cause::LengthAndEncoding,
-            ),
-            (
-                "GET / HTTP/1.1\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\n",
-                Cause::Headers,
-            ),
-        ];
-        for (head, cause) in table {
+        for (head, cause) in AMBIGUOUS.iter().copied() {
             assert_eq!(read(head), Err(cause), "{head:?}");
         }
         let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(4_096));

@@ -3,12 +3,14 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -147,7 +149,7 @@ impl Link {
         &mut self,
         request: Request<UpBody>,
         upload: Option<&Upload>,
-        alarm: (&Alarm, std::time::Duration),
+        alarm: (&Alarm, Duration),
     ) -> Result<Response<Incoming>, CallError> {
         let (alarm, limit) = alarm;
         let mut frames = 0;
@@ -155,7 +157,7 @@ impl Link {
         let mut sent = pin!(self.0.sender.try_send_request(request));
         let inner = &mut *self.0;
         let (connection, over) = (&mut inner.connection, &mut inner.over);
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             drive(connection, over, cx);
             if let Poll::Ready(result) = sent.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|mut error| match error.take_message() {
@@ -197,7 +199,7 @@ impl Link {
     /// The same, for an answer without a body.
     pub(super) async fn given_back(self) {
         let mut link = Some(self);
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             if let Some(link) = link.take() {
                 link.give_back(cx);
             }
@@ -206,11 +208,21 @@ impl Link {
         .await;
     }
 
-    /// Drives it to its end in a task of its own, for a request that is still being sent.
-    pub(super) fn detach(mut self) {
-        tokio::spawn(std::future::poll_fn(move |cx| {
+    /// Drives it to its end in a task of its own, for a request that is still being sent and an answer that
+    /// has begun; not for longer than `limit` without a piece of the request.
+    pub(super) fn detach(mut self, upload: Arc<Upload>, alarm: Alarm, limit: Duration) {
+        alarm.set(limit);
+        let mut frames = upload.frames();
+        tokio::spawn(poll_fn(move |cx| {
             self.drive(cx);
-            if self.0.over {
+            if upload.has_ended() {
+                // The answer has limits of its own, and takes the connection with it.
+                alarm.clear();
+            } else if upload.frames() > frames {
+                frames = upload.frames();
+                alarm.set(limit);
+            }
+            if self.0.over || alarm.rings(cx) {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -221,8 +233,7 @@ impl Link {
     /// The connection after an answer of 101: what it has become, and what was read of that.
     pub(super) async fn upgraded(mut self) -> Option<(Stream, Bytes)> {
         if !self.0.over {
-            let result =
-                std::future::poll_fn(|cx| self.0.connection.poll_without_shutdown(cx)).await;
+            let result = poll_fn(|cx| self.0.connection.poll_without_shutdown(cx)).await;
             self.0.over = true;
             result.ok()?;
         }

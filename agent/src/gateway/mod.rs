@@ -34,6 +34,7 @@ mod shared;
 mod stream;
 mod tls;
 mod tunnel;
+mod upgrade;
 mod upstream;
 mod wheel;
 mod wire;

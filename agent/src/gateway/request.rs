@@ -18,10 +18,11 @@ use hyper::body::Incoming;
 use super::{
     body::{OutBody, UpBody, Upload},
     cause::Cause,
-    connection::{Announced, Conn, Upgraded},
+    connection::{Announced, Conn},
     forward::{self, Answer},
     headers, normal, respond,
     share::Share,
+    upgrade::{self, Hold, Upgraded, Wanted},
     wheel::Alarm,
 };
 use crate::{
@@ -55,13 +56,14 @@ pub(super) fn rules(snapshot: &Snapshot, port: u16) -> Option<Rules<'_>> {
 /// Serves a request.
 pub(super) async fn handle(
     conn: &Conn,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<OutBody>, Infallible> {
     let began = Instant::now();
     let snapshot = conn.shared.gate.snapshot();
-    let hold = Hold(conn);
+    let hold = Hold::new(conn);
     let Some(rules) = rules(&snapshot, conn.local.port()) else {
-        conn.shared.count(Cause::NotAService, Some(conn.peer.ip()));
+        conn.shared.reject(Cause::NotAService, conn.peer.ip());
+        conn.line.answered();
         return Ok(respond::failed(Cause::NotAService, None, true));
     };
     let share = Share::new(
@@ -72,12 +74,12 @@ pub(super) async fn handle(
         conn.peer.ip(),
     );
     let Some(mut share) = share else {
-        conn.shared.count(Cause::Requests, Some(conn.peer.ip()));
+        conn.shared.reject(Cause::Requests, conn.peer.ip());
         conn.line.answered();
         return Ok(respond::failed(Cause::Requests, None, true));
     };
+    let upgrade = upgrade::wanted(conn, &mut request, rules.gateway);
     let (mut parts, body) = request.into_parts();
-    let upgrade = wanted_upgrade(conn, &parts, &body, rules.gateway);
     if let Err(cause) = normal::request(&mut parts, conn) {
         conn.shared.reject(cause, conn.peer.ip());
         share.ended();
@@ -92,29 +94,15 @@ pub(super) async fn handle(
     announce(&mut parts.headers, &mut decision);
     let client = decision.ruling.chain.client;
     share.keep(decision);
-    if let Some(protocol) = &upgrade {
-        parts
-            .headers
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(header::UPGRADE, protocol.clone());
+    if let Some(upgrade) = &upgrade {
+        upgrade.ask(&mut parts.headers);
     }
     let (body, upload) = up_body(conn, body, rules.gateway.limits.body_timeout);
     let judged = began.elapsed();
     let answer = forward::forward(conn, &rules, client, (parts, body), upload.as_deref()).await;
     let answered = Instant::now();
     let response = match answer {
-        Ok(answer) => {
-            deliver(
-                conn,
-                &rules,
-                answer,
-                upload.as_deref(),
-                share,
-                upgrade,
-                hold,
-            )
-            .await
-        }
+        Ok(answer) => deliver(conn, &rules, answer, upload, share, upgrade, hold).await,
         Err(cause) => {
             share.failed(cause);
             respond::failed(cause, Some(share), cause.of_client())
@@ -228,9 +216,9 @@ async fn deliver(
     conn: &Conn,
     rules: &Rules<'_>,
     answer: Answer,
-    upload: Option<&Upload>,
+    upload: Option<Arc<Upload>>,
     mut share: Share,
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Wanted>,
     hold: Hold<'_>,
 ) -> Response<OutBody> {
     let (mut parts, incoming) = answer.response.into_parts();
@@ -239,35 +227,30 @@ async fn deliver(
     let switched = parts.headers.remove(header::UPGRADE);
     headers::clean_response(&mut parts.headers);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(link), Some(_)) = (answer.link, upgrade) else {
+        let stream = match (answer.link, &upgrade) {
+            (Some(link), Some(_)) => link.upgraded().await,
+            _ => None,
+        };
+        let (Some((stream, ahead)), Some(upgrade)) = (stream, upgrade) else {
             share.failed(Cause::UpstreamBroken);
             return respond::failed(Cause::UpstreamBroken, Some(share), true);
         };
-        let Some((stream, ahead)) = link.upgraded().await else {
-            share.failed(Cause::UpstreamBroken);
-            return respond::failed(Cause::UpstreamBroken, Some(share), true);
-        };
-        parts
-            .headers
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(switched) = switched {
-            parts.headers.insert(header::UPGRADE, switched);
-        }
         share.ended();
-        hold.keep(Upgraded {
+        let upgraded = Upgraded {
             stream,
             ahead,
             share,
             idle: rules.gateway.limits.idle_timeout,
-        });
-        return Response::from_parts(parts, OutBody::empty(None));
+        };
+        return upgrade.switch(conn, parts, switched, upgraded, hold);
     }
+    let limit = rules.gateway.limits.body_timeout;
     let mut link = answer.link;
-    if upload.is_some_and(|upload| !upload.has_ended())
+    if let Some(upload) = upload.filter(|upload| !upload.has_ended())
         && let Some(link) = link.take()
     {
         // The request goes on being sent while its answer is read, at a pace of its own.
-        link.detach();
+        link.detach(upload, Alarm::new(&conn.worker.wheel), limit);
     }
     if incoming.is_end_stream() {
         if let Some(link) = link {
@@ -277,7 +260,6 @@ async fn deliver(
         return Response::from_parts(parts, OutBody::empty(Some(share)));
     }
     let alarm = Alarm::new(&conn.worker.wheel);
-    let limit = rules.gateway.limits.body_timeout;
     Response::from_parts(
         parts,
         OutBody::upstream(incoming, link, alarm, limit, share),
@@ -299,61 +281,6 @@ fn up_body(conn: &Conn, body: Incoming, limit: Duration) -> (UpBody, Option<Arc<
     }
     let (body, upload) = UpBody::streaming(body, Alarm::new(&conn.worker.wheel), limit);
     (body, Some(upload))
-}
-
-/// The protocol that the client asks to change to, if the gateway goes along with it. HTTP/2 and TLS are
-/// not changed to within a connection: what came then would not be judged.
-fn wanted_upgrade(
-    conn: &Conn,
-    parts: &Parts,
-    body: &Incoming,
-    gateway: &Gateway,
-) -> Option<HeaderValue> {
-    let is_http1 = gateway.upstream_protocol == crate::config::UpstreamProtocol::Http1;
-    if !conn.is_http1 || parts.version != Version::HTTP_11 || !body.is_end_stream() || !is_http1 {
-        return None;
-    }
-    let asks = parts
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .any(|value| {
-            value
-                .as_bytes()
-                .split(|&byte| byte == b',')
-                .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-        });
-    let protocol = parts.headers.get(header::UPGRADE)?;
-    let barred = protocol
-        .as_bytes()
-        .split(|&byte| byte == b',')
-        .any(|token| {
-            let token = token.trim_ascii();
-            let starts = |with: &[u8]| {
-                token
-                    .get(..with.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(with))
-            };
-            starts(b"h2") || starts(b"http/") || starts(b"tls/")
-        });
-    (asks && !barred && parts.headers.get_all(header::UPGRADE).iter().count() == 1)
-        .then(|| protocol.clone())
-}
-
-/// Tells the wire that the connection stays HTTP, unless it becomes something else.
-struct Hold<'a>(&'a Conn);
-
-impl Hold<'_> {
-    fn keep(self, upgraded: Upgraded) {
-        self.0.upgraded(upgraded);
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.0.line.declined();
-    }
 }
 
 type NoLines = std::iter::Empty<&'static [u8]>;

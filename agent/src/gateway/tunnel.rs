@@ -18,8 +18,8 @@ use super::{
 };
 
 /// Passes bytes on until either side has ended, nothing has moved for `idle`, or the gateway is over.
-pub(super) async fn splice(
-    client: &mut Stream,
+pub(super) async fn splice<C: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut C,
     upstream: &mut Stream,
     idle: Duration,
     wheel: &Arc<Wheel>,
@@ -56,13 +56,13 @@ pub(super) async fn splice(
 }
 
 /// Puts the alarm off whenever bytes move.
-struct Moving<'a> {
-    stream: &'a mut Stream,
+struct Moving<'a, S> {
+    stream: &'a mut S,
     alarm: &'a Alarm,
     idle: Duration,
 }
 
-impl Moving<'_> {
+impl<S> Moving<'_, S> {
     fn moved<T>(&self, result: Poll<T>) -> Poll<T> {
         if result.is_ready() {
             self.alarm.set(self.idle);
@@ -71,7 +71,7 @@ impl Moving<'_> {
     }
 }
 
-impl AsyncRead for Moving<'_> {
+impl<S: AsyncRead + Unpin> AsyncRead for Moving<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -82,7 +82,7 @@ impl AsyncRead for Moving<'_> {
     }
 }
 
-impl AsyncWrite for Moving<'_> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Moving<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -3,9 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    pin::pin,
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
@@ -19,7 +17,7 @@ use tokio_rustls::{TlsConnector, rustls::ClientConfig};
 use super::{
     cause::Cause,
     stream::{Socket, Stream},
-    wheel::{Alarm, Wheel},
+    wheel::Wheel,
 };
 
 /// Where a request goes, and how.
@@ -45,19 +43,8 @@ pub(super) struct Key {
 
 /// Connects, within the target's time.
 pub(super) async fn connect(target: &Target, wheel: &Arc<Wheel>) -> Result<Stream, Cause> {
-    let alarm = Alarm::new(wheel);
-    alarm.set(target.timeout);
-    let mut connecting = pin!(establish(target));
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(result);
-        }
-        if alarm.rings(cx) {
-            return Poll::Ready(Err(Cause::UpstreamConnectTimeout));
-        }
-        Poll::Pending
-    })
-    .await
+    let connected = wheel.within(target.timeout, establish(target)).await;
+    connected.unwrap_or(Err(Cause::UpstreamConnectTimeout))
 }
 
 async fn establish(target: &Target) -> Result<Stream, Cause> {

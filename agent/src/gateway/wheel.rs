@@ -2,8 +2,10 @@
 //! no request pays for a timer of its own; they ring up to a tick late, never early.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -60,6 +62,27 @@ impl Wheel {
         all.into_iter().for_each(Waker::wake);
     }
 
+    /// What becomes of the future in that time; `None` if nothing has.
+    pub(super) async fn within<T>(
+        self: &Arc<Self>,
+        limit: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let alarm = Alarm::new(self);
+        alarm.set(limit);
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if alarm.rings(cx) {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Ticks so far.
     pub(super) fn now(&self) -> u64 {
         self.lock().tick
@@ -106,18 +129,6 @@ impl Alarm {
             false
         })
         .unwrap_or(true)
-    }
-
-    /// Waits until it rings.
-    pub(super) async fn rung(&self) {
-        std::future::poll_fn(|cx| {
-            if self.rings(cx) {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
-            }
-        })
-        .await;
     }
 
     fn with<T>(&self, change: impl FnOnce(u64, &mut Entry) -> T) -> Option<T> {

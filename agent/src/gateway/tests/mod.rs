@@ -1,7 +1,9 @@
 //! The gateway as its clients and its upstream meet it: real sockets on loopback, an in-process gate.
 
 mod basics;
+mod http2;
 mod smuggling;
+mod tls;
 mod upstreams;
 
 use std::{
