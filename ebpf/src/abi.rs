@@ -270,7 +270,7 @@ impl InForce {
     #[inline(always)]
     #[must_use]
     pub const fn slot(self) -> u32 {
-        self.0 as u32
+        (self.0 & 0xffff_ffff) as u32
     }
     /// Bits that pick a bucket; 0 where no array was ever in force.
     #[inline(always)]

@@ -255,12 +255,15 @@ fn ipv6<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
     let Some(header) = bytes.read::<IPV6_BYTES>(offset) else {
         return Parsed::Unreadable(Cause::TruncatedIp);
     };
+    let Some((source, destination)) = addresses6(&header) else {
+        return Parsed::Unreadable(Cause::TruncatedIp);
+    };
     if header[0] >> 4 != 6 {
         return Parsed::Unreadable(Cause::MalformedIp);
     }
     let mut frame = Frame {
-        source: address6(&header, IPV6_SOURCE),
-        destination: address6(&header, IPV6_DESTINATION),
+        source,
+        destination,
         protocol: header[6],
         source_port: 0,
         destination_port: 0,
@@ -405,22 +408,16 @@ fn transport<B: Bytes>(bytes: &B, frame: &mut Frame, offset: usize, left: usize)
 }
 
 #[inline(always)]
-const fn address6(header: &[u8; IPV6_BYTES], at: usize) -> Address {
-    Address::V6(half6(header, at), half6(header, at + 8))
+fn addresses6(header: &[u8; IPV6_BYTES]) -> Option<(Address, Address)> {
+    let (_, addresses) = header.split_first_chunk::<IPV6_SOURCE>()?;
+    let (source, destination) = addresses.split_first_chunk::<16>()?;
+    Some((address6(source), address6(destination.first_chunk()?)))
 }
 
 #[inline(always)]
-const fn half6(header: &[u8; IPV6_BYTES], at: usize) -> u64 {
-    u64::from_be_bytes([
-        header[at],
-        header[at + 1],
-        header[at + 2],
-        header[at + 3],
-        header[at + 4],
-        header[at + 5],
-        header[at + 6],
-        header[at + 7],
-    ])
+const fn address6(bytes: &[u8; 16]) -> Address {
+    let value = u128::from_be_bytes(*bytes);
+    Address::V6((value >> 64) as u64, value as u64)
 }
 
 const ETHERNET_TYPE: usize = 12;
@@ -434,7 +431,6 @@ const TAGS_MAX: usize = 2;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 const IPV6_SOURCE: usize = 8;
-const IPV6_DESTINATION: usize = 24;
 /// A payload length of zero is a jumbogram (RFC 2675): the frame's end is the only limit.
 const JUMBO_BYTES: usize = 0xffff_ffff;
 const PORTS_BYTES: usize = 4;

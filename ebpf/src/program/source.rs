@@ -145,7 +145,7 @@ impl<'a> PacketSource<'a> {
 
     #[inline(always)]
     fn exact4(&mut self, address: u32, kind: Kind4, enough: u8) -> bool {
-        let generation = InForce(self.control.exact4);
+        let generation = in_force(&self.control.exact4);
         let Some(buckets) = maps::HOSTS.get(generation.slot()) else {
             return false;
         };
@@ -233,7 +233,7 @@ impl<'a> PacketSource<'a> {
         if !filter_bit(hash) {
             return false;
         }
-        let generation = InForce(self.control.exact6);
+        let generation = in_force(&self.control.exact6);
         let Some(buckets) = maps::HOSTS.get(generation.slot()) else {
             return false;
         };
@@ -496,6 +496,13 @@ fn has_room6(bucket: &BucketCell) -> bool {
         index += 1;
     }
     false
+}
+
+/// The generation in force: place and shift belong together, so it is one load.
+#[inline(always)]
+fn in_force(word: &u64) -> InForce {
+    // SAFETY: a reference is valid and aligned; volatile, since the agent writes it.
+    InForce(unsafe { core::ptr::from_ref(word).read_volatile() })
 }
 
 #[inline(always)]
