@@ -3,7 +3,7 @@
 `origin.py PORT` listens on 127.0.0.1 and writes every request as one line of JSON to standard output.
 
     GET /download?bytes=N    N bytes, streamed
-    GET /slow?ms=N           answers after N milliseconds
+    GET /slow…?ms=N          answers after N milliseconds
     GET /status?code=N       answers with that status
     Upgrade: websocket       echoes messages (RFC 6455, unfragmented)
     anything else            {"method", "path", "peer", "headers": [[name, value]…], "body_bytes"}
@@ -46,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.echo()
         if url.path == "/download":
             return self.stream(int(query["bytes"]))
-        if url.path == "/slow":
+        if url.path.startswith("/slow"):
             time.sleep(int(query["ms"]) / 1000)
         self.send_response(int(query.get("code", "200")))
         self.send_header("Content-Type", "application/json")

@@ -1,14 +1,16 @@
 //! Real clients through the gateway, each speaking its own HTTP.
 
-use anyhow::{Context, ensure};
+use std::thread;
+
+use anyhow::{Context, anyhow, ensure};
 use lab::{Need, PYTHON, Request, Result, TestFn, needs_nothing};
 use serde_json::{Value, json};
 
 use super::super::world::{
     ATTACKER, ATTACKER_V6, EXEMPT, INNOCENT, INNOCENT_V6, NEIGHBOUR, Steps, forging, reaches,
-    refused, told,
+    refused, told, until,
 };
-use super::{CLOSED, NAME, OPEN, TLS, World, on, proxy_connection};
+use super::{CLOSED, NAME, OPEN, TLS, World, certificate, on, proxy_connection};
 
 pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
     vec![
@@ -24,6 +26,7 @@ fn judged() -> Result<()> {
     steps.step("a block on an open connection", || kept_alive(&world));
     steps.step("a client that comes straight", || straight(&world));
     steps.step("a rate limit", || limited(&world));
+    steps.step("requests at a time", || at_a_time(&world));
     steps.step("log mode", || logged(&world));
     steps.finish(|| world.logs())
 }
@@ -128,6 +131,26 @@ fn limited(world: &World) -> Result<()> {
     world.passes(OPEN, NEIGHBOUR, &Request::get("/")).map(drop)
 }
 
+/// Two of a client may be under way; when they have ended, the next may.
+fn at_a_time(world: &World) -> Result<()> {
+    let slow = Request::get("/slow/few?ms=1500");
+    let quick = Request::get("/slow/few?ms=0");
+    thread::scope(|scope| {
+        let under_way = [(); 2].map(|()| scope.spawn(|| world.forwarded(OPEN, INNOCENT, &slow)));
+        until("both have reached the application", || {
+            Ok(world.origin.requests_for("/slow/few?ms=1500") == 2)
+        })?;
+        let third = world.forwarded(OPEN, INNOCENT, &quick)?;
+        ensure!(third.status == 429, "a third: {}", third.head);
+        world.passes(OPEN, NEIGHBOUR, &quick)?;
+        for request in under_way {
+            let answer = request.join().map_err(|_| anyhow!("a client panicked"))??;
+            ensure!(answer.status == 200, "{}", answer.head);
+        }
+        world.passes(OPEN, INNOCENT, &quick).map(drop)
+    })
+}
+
 fn logged(world: &World) -> Result<()> {
     world.agent.cli_ok(&["mode", "log"])?;
     let answer = world.forwarded(OPEN, ATTACKER, &forging("/"))?;
@@ -155,8 +178,26 @@ fn real_clients() -> Result<()> {
     steps.step("Python", || python(&world));
     steps.step("h2load", || h2load(&world));
     steps.step("wrk", || wrk(&world));
+    steps.step("a renewed certificate", || renewed(&world));
     steps.step("no proxy was dropped", || world.nothing_dropped());
     steps.finish(|| world.logs())
+}
+
+/// A reload takes the new certificate over, for new connections.
+fn renewed(world: &World) -> Result<()> {
+    let address = world.at(world.lab.proxy.v4().into(), TLS).to_string();
+    let serial = || -> Result<String> {
+        let script = format!(
+            "openssl s_client -connect {address} -servername {NAME} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+        );
+        world.lab.proxy.run(&["sh", "-c", &script])?.success()
+    };
+    let before = serial()?;
+    ensure!(before.starts_with("serial="), "{before}");
+    certificate(&world.lab)?;
+    ensure!(serial()? == before, "another certificate without a reload");
+    world.agent.cli_ok(&["reload"])?;
+    until("the new certificate is served", || Ok(serial()? != before))
 }
 
 /// HTTP/1.0, HTTP/1.1, HTTP/2 with and without TLS, both families.

@@ -4,6 +4,7 @@ mod chains;
 mod clients;
 mod failures;
 mod load;
+mod origins;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
         streams::tests(),
         failures::tests(),
         load::tests(),
+        origins::tests(),
         chains::tests(),
     ]
     .concat()
@@ -170,6 +172,10 @@ pub(crate) fn config() -> AgentConfig {
         paths = ["/limited"]
         requests = 3
         window = "1h"
+        [[service.limit]]
+        name = "at a time"
+        paths = ["/slow/few"]
+        concurrent = 2
 
         [[service]]
         name = "login over TLS"
@@ -198,7 +204,7 @@ pub(crate) fn config() -> AgentConfig {
 }
 
 /// nginx as an application: it tells what reached it, has a file of a gigabyte, and takes uploads and WebSockets.
-fn application(lab: &Lab) -> Result<RealProxy> {
+pub(crate) fn application(lab: &Lab) -> Result<RealProxy> {
     let folder = lab.directory().join("application");
     std::fs::create_dir_all(&folder)?;
     let file = std::fs::File::create(folder.join("large"))?;
@@ -233,7 +239,7 @@ fn application(lab: &Lab) -> Result<RealProxy> {
 }
 
 /// A certificate for the login host, which signs itself.
-fn certificate(lab: &Lab) -> Result<()> {
+pub(crate) fn certificate(lab: &Lab) -> Result<()> {
     let [key, certificate] = ["login.key", "login.pem"].map(|name| {
         let path = lab.directory().join(name);
         path.display().to_string()
