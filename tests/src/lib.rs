@@ -15,6 +15,8 @@ pub mod xdp;
 
 mod agent;
 mod agent_config;
+#[cfg(test)]
+mod fuzzed;
 mod host;
 mod http;
 mod identity;

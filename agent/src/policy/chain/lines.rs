@@ -10,6 +10,8 @@ pub(super) struct FromRight<'a, L> {
     rest: Option<&'a [u8]>,
     /// The line goes on to the left of `rest`, beyond the limit.
     partial: bool,
+    /// What is beyond it ends with a comma: the element at the limit is whole.
+    whole: bool,
     bytes_left: usize,
     quotes: bool,
     /// Something to the left was not looked at.
@@ -23,6 +25,7 @@ impl<'a, L: DoubleEndedIterator<Item = &'a [u8]>> FromRight<'a, L> {
             lines,
             rest: None,
             partial: false,
+            whole: false,
             bytes_left: bytes_max,
             quotes,
             cut: false,
@@ -50,8 +53,9 @@ impl<'a, L: DoubleEndedIterator<Item = &'a [u8]>> FromRight<'a, L> {
                 return None;
             }
             let start = line.len().saturating_sub(self.bytes_left);
-            let shown = line.get(start..).unwrap_or_default();
+            let (beyond, shown) = line.split_at_checked(start)?;
             self.partial = start > 0;
+            self.whole = trim(beyond).ends_with(b",");
             self.bytes_left -= shown.len();
             return Some(shown);
         }
@@ -74,7 +78,7 @@ impl<'a, L: DoubleEndedIterator<Item = &'a [u8]>> Iterator for FromRight<'a, L> 
         let Some((before, behind)) = comma.and_then(|at| text.split_at_checked(at)) else {
             if self.partial {
                 self.end_here();
-                return None;
+                return self.whole.then(|| trim(text));
             }
             return Some(trim(text));
         };
@@ -113,11 +117,12 @@ mod tests {
         for (bytes_max, elements, cut) in [
             (0, &[][..], true),
             (3, &[], true),
-            (4, &[], true),
+            (4, &["dddd"], true),
             (5, &["dddd"], true),
             (8, &["dddd"], true),
             (9, &["dddd", "cccc"], true),
-            (13, &["dddd", "cccc"], true),
+            (12, &["dddd", "cccc"], true),
+            (13, &["dddd", "cccc", "bbbb"], true),
             (14, &["dddd", "cccc", "bbbb"], true),
             (17, &["dddd", "cccc", "bbbb"], true),
             (18, &["dddd", "cccc", "bbbb", "aaaa"], false),

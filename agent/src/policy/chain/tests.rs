@@ -403,7 +403,8 @@ fn past_the_limits_only_the_right_end_is_read() {
             "192.0.2.1 chain | 192.0.2.1 10.0.0.3 10.0.0.2 10.0.0.1",
         ),
         (bytes(0), "10.0.0.1 unknown cut | 10.0.0.1"),
-        (bytes(8), "10.0.0.1 unknown cut | 10.0.0.1"),
+        (bytes(7), "10.0.0.1 unknown cut | 10.0.0.1"),
+        (bytes(8), "10.0.0.2 all_trusted cut | 10.0.0.2 10.0.0.1"),
         (bytes(10), "10.0.0.2 all_trusted cut | 10.0.0.2 10.0.0.1"),
         // 92.0.2.1 is an address, but not the one that is there.
         (
@@ -538,7 +539,7 @@ const PEERS: [&str; 5] = [
 fn what_holds_for_any_header() {
     let mut random = Random::new(301);
     let mut reasons = std::collections::BTreeMap::<String, u32>::new();
-    for _ in 0..60_000 {
+    for _ in 0..20_000 {
         let (_, header) = random.pick(&Header::NAMED);
         let peer: IpAddr = random.pick(&PEERS).parse().unwrap();
         let lines = header_lines(&mut random, header);
@@ -602,10 +603,18 @@ fn what_holds_for_any_header() {
 fn once_a_client_is_found_nothing_to_the_left_changes_it() {
     let mut random = Random::new(302);
     let mut seen = 0;
-    while seen < 20_000 {
+    while seen < 6_000 {
         let header = random.pick(&[XForwardedFor, Forwarded]);
         let lines = header_lines(&mut random, header);
-        let chain = walked("10.0.0.9".parse().unwrap(), header, &lines, LIMITS);
+        let bytes: usize = lines.iter().map(String::len).sum();
+        let limits = random.pick(&[
+            LIMITS,
+            ChainLimits {
+                bytes_max: bytes,
+                ..LIMITS
+            },
+        ]);
+        let chain = walked("10.0.0.9".parse().unwrap(), header, &lines, limits);
         if !matches!(chain.reason, ClientReason::Chain | ClientReason::Gateway) {
             continue;
         }
@@ -626,7 +635,7 @@ fn once_a_client_is_found_nothing_to_the_left_changes_it() {
                 longer[0].insert_str(0, &prefix);
             }
         }
-        let again = walked("10.0.0.9".parse().unwrap(), header, &longer, LIMITS);
+        let again = walked("10.0.0.9".parse().unwrap(), header, &longer, limits);
         assert_eq!(
             (again.client, again.reason),
             (chain.client, chain.reason),
@@ -685,7 +694,7 @@ fn naive(peer: IpAddr, lines: &[String], hops_max: usize) -> (IpAddr, ClientReas
 #[test]
 fn a_walk_written_differently_finds_the_same_client() {
     let mut random = Random::new(303);
-    for _ in 0..60_000 {
+    for _ in 0..20_000 {
         let peer: IpAddr = random.pick(&PEERS).parse().unwrap();
         let lines = header_lines(&mut random, XForwardedFor);
         let hops_max = random.pick(&[1, 3, 16]);
@@ -707,7 +716,7 @@ fn a_walk_written_differently_finds_the_same_client() {
 fn no_bytes_make_it_panic() {
     let mut random = Random::new(304);
     let alphabet = b",,;;\"\"\\[]:=..%%0129afx _-forFOR\xff\0 \t";
-    for _ in 0..100_000 {
+    for _ in 0..30_000 {
         let text: Vec<u8> = (0..random.below(60))
             .map(|_| random.pick(alphabet))
             .collect();

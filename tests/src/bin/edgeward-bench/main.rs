@@ -5,6 +5,7 @@
 
 mod asm;
 mod block;
+mod chain;
 mod contenders;
 mod load;
 mod plot;
@@ -58,6 +59,9 @@ fn run(settings: &Settings) -> Result<Figures> {
     };
     let (gateway, endpoint) = (settings.runs(Part::Gateway), settings.runs(Part::Endpoint));
     figures.proxied = Proxied::measure(settings, gateway, endpoint)?;
+    if settings.runs(Part::Chain) {
+        figures.chains = chain::measure(settings)?;
+    }
     if !Part::KERNEL.iter().any(|part| settings.runs(*part)) {
         return Ok(figures);
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::block::Block;
+use crate::chain::{self, Chain};
 use crate::contenders::{Floor, Peer};
 use crate::load::Load;
 use crate::proxied::Proxied;
@@ -25,6 +26,7 @@ pub(crate) struct Figures {
     pub(crate) load: Option<Load>,
     pub(crate) block: Option<Block>,
     pub(crate) proxied: Proxied,
+    pub(crate) chains: Vec<Chain>,
     /// Peers that could not be measured, and why.
     pub(crate) missing: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Figures {
             write_block(&mut text, block);
         }
         self.proxied.markdown(&mut text);
+        chain::markdown(&mut text, &self.chains);
         for missing in &self.missing {
             line(&mut text, &format!("\nNot measured: {missing}"));
         }

@@ -37,19 +37,21 @@ pub(crate) enum Part {
     Block,
     Gateway,
     Endpoint,
+    Chain,
 }
 
 impl Part {
     /// The parts that measure the program in the kernel.
     pub(crate) const KERNEL: [Self; 4] = [Self::Throughput, Self::Verdict, Self::Load, Self::Block];
 
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("throughput", Self::Throughput),
         ("verdict", Self::Verdict),
         ("load", Self::Load),
         ("block", Self::Block),
         ("gateway", Self::Gateway),
         ("endpoint", Self::Endpoint),
+        ("chain", Self::Chain),
     ];
 }
 
@@ -111,7 +113,7 @@ impl Settings {
 const HELP: &str = "\
 Measures Edgeward and its peers side by side in one run. Needs root.
 
-Usage: cargo xtask bench -- [--quick] [--write] [throughput] [verdict] [load] [block] [gateway] [endpoint]
+Usage: cargo xtask bench -- [--quick] [--write] [throughput] [verdict] [load] [block] [gateway] [endpoint] [chain]
 
   --quick   smoke run with small lists, under a minute; its figures say little
   --write   regenerate docs/performance.md and docs/performance.svg from this run

@@ -1,5 +1,6 @@
 //! What was to be reached, beside what was.
 
+use crate::chain;
 use crate::contenders::{Floor, Peer};
 use crate::load::Load;
 use crate::report::Figures;
@@ -66,6 +67,7 @@ pub(crate) fn all(figures: &Figures) -> Vec<Target> {
         ));
     }
     targets.extend(figures.proxied.targets());
+    targets.extend(chain::targets(&figures.chains));
     targets
 }
 

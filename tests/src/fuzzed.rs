@@ -1,0 +1,80 @@
+//! The bodies of the fuzz targets for chains, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
+
+#[path = "../tests/common/chains.rs"]
+mod chains;
+
+/// Headers as proxies and attackers write them.
+const HEADERS: [&str; 12] = [
+    "192.0.2.1, 10.0.0.2",
+    "192.0.2.1\n10.0.0.3, 10.0.0.2",
+    "unknown, [2001:db8::1]:443, \"10.0.0.2:80\", ::ffff:10.0.0.3",
+    "fe80::1%eth0,, 172.16.0.1 ,\t10.0.0.2",
+    "010.0.0.1, 0.0.0.0, ::, _x, junk",
+    "for=192.0.2.1;proto=https, for=\"[fd00::2]:443\";by=_a",
+    "for=\"192.0.2.1, for=10.0.0.2",
+    "for=192.0.2.1;y=\", for=10.0.0.2;host=x\"",
+    "FOR=\"\\192.0.2.1\", for=10.0.0.2;ext=\"a,b\\\",c\"",
+    "for=unknown, for=\"_obf:_port\", for=\"192.0.2.1:_p\"",
+    "2001:db8::1:46532",
+    "192.0.2.1:46532",
+];
+
+const PROXY_HEADERS: [&[u8]; 5] = [
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n",
+    b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb\x04\0\x04abcd",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+];
+
+/// Xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).unwrap() % bound
+    }
+
+    /// A seed with a few bytes changed, removed, doubled or taken from elsewhere.
+    fn changed(&mut self, seed: &[u8]) -> Vec<u8> {
+        let mut bytes = seed.to_vec();
+        for _ in 0..self.below(5) {
+            let at = self.below(bytes.len().max(1));
+            match (self.below(4), bytes.is_empty()) {
+                (_, true) => bytes.push(b','),
+                (0, _) => bytes[at] = b",\"\\:[];=%. \n\x000f"[self.below(15)],
+                (1, _) => drop(bytes.remove(at)),
+                (2, _) => bytes.insert(at, bytes[at]),
+                _ => {
+                    let tail = bytes.split_off(at);
+                    bytes.splice(0..0, tail);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+#[test]
+fn chains_hold_what_they_promise() {
+    let mut random = Random(0x5eed);
+    for _ in 0..20_000 {
+        let seed = HEADERS[random.below(HEADERS.len())].as_bytes();
+        let text = random.changed(seed);
+        chains::forwarded(&text);
+        let first = u8::try_from(random.below(256)).unwrap();
+        chains::chain(&[&[first], text.as_slice()].concat());
+    }
+}
+
+#[test]
+fn proxy_protocol_holds_what_it_promises() {
+    let mut random = Random(0x5eed);
+    for _ in 0..20_000 {
+        let seed = PROXY_HEADERS[random.below(PROXY_HEADERS.len())];
+        chains::proxy_protocol(&random.changed(seed));
+    }
+}
