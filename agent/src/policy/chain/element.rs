@@ -179,7 +179,70 @@ fn v6(text: &[u8]) -> Option<Ipv6Addr> {
         }
         Some((host, _)) => host,
     };
-    std::str::from_utf8(text).ok()?.parse().ok()
+    v6_groups(text)
+}
+
+/// As the standard library reads it, in a third of its time: most of what a chain of IPv6 hops costs.
+pub(super) fn v6_groups(text: &[u8]) -> Option<Ipv6Addr> {
+    let mut groups = [0_u16; 8];
+    let mut count = 0;
+    let mut gap = None;
+    let mut rest = text;
+    if let Some(behind) = rest.strip_prefix(b"::") {
+        gap = Some(0);
+        rest = behind;
+    }
+    while !(rest.is_empty() && gap == Some(count)) {
+        let (value, digits) = hex_group(rest);
+        let behind = rest.get(digits..)?;
+        if behind.first() == Some(&b'.') {
+            let [a, b, c, d] = v4(rest)?.octets();
+            *groups.get_mut(count)? = u16::from_be_bytes([a, b]);
+            *groups.get_mut(count + 1)? = u16::from_be_bytes([c, d]);
+            count += 2;
+            break;
+        }
+        if digits == 0 {
+            return None;
+        }
+        *groups.get_mut(count)? = value;
+        count += 1;
+        match behind {
+            [] => break,
+            [b':', b':', behind @ ..] if gap.is_none() => {
+                gap = Some(count);
+                rest = behind;
+            }
+            [b':', behind @ ..] if !behind.is_empty() => rest = behind,
+            _ => return None,
+        }
+    }
+    match gap {
+        None if count == 8 => {}
+        // `::` stands for at least one group.
+        Some(gap) if count < 8 => {
+            groups.get_mut(gap..)?.rotate_right(8 - count);
+        }
+        _ => return None,
+    }
+    Some(Ipv6Addr::from(groups))
+}
+
+/// The value of up to four hexadecimal digits, and how many there are.
+fn hex_group(text: &[u8]) -> (u16, usize) {
+    let mut value = 0;
+    let mut digits = 0;
+    for byte in text.iter().take(4) {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => break,
+        };
+        value = value << 4 | u16::from(digit);
+        digits += 1;
+    }
+    (value, digits)
 }
 
 /// 0 to 65535.
@@ -303,6 +366,55 @@ mod tests {
             assert_eq!(read(text), Err(why), "{text}");
         }
         assert_eq!(address(b"\xff\xfe"), Err(Garbage));
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_standard_library_reads_them() {
+        let mut random = crate::policy::random::Random::new(61);
+        let pieces = [
+            ":",
+            ":",
+            ":",
+            "::",
+            "0",
+            "1",
+            "db8",
+            "2001",
+            "ffff",
+            "FFFF",
+            "00001",
+            "g",
+            ".",
+            "192.0.2.1",
+            "1.2",
+            "256.1.1.1",
+            "01.2.3.4",
+            "",
+        ];
+        let mut read = 0;
+        for _ in 0..200_000 {
+            let text = match random.below(3) {
+                // Whole addresses, a byte of which may be another one.
+                0 => {
+                    let bits = u128::from(random.next()) << 64 | u128::from(random.next());
+                    let zeros = u128::MAX << random.below(128) >> random.below(64);
+                    let mut text = Ipv6Addr::from(bits & zeros).to_string().into_bytes();
+                    let at = usize::try_from(random.below(text.len() as u64)).unwrap();
+                    if random.below(2) == 0 {
+                        text[at] = random.pick(b":.0f%[");
+                    }
+                    String::from_utf8(text).unwrap()
+                }
+                _ => (0..random.below(18))
+                    .map(|_| random.pick(&pieces))
+                    .collect(),
+            };
+            let wanted: Option<Ipv6Addr> = text.parse().ok();
+            read += u32::from(wanted.is_some());
+            assert_eq!(v6_groups(text.as_bytes()), wanted, "{text}");
+            assert_eq!(v4(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        assert!(read > 20_000, "{read}");
     }
 
     #[test]

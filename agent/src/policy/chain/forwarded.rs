@@ -44,6 +44,9 @@ pub(super) fn address(element: &[u8]) -> Result<IpAddr, Unreadable> {
         return node_address(value);
     };
     let quoted = quoted.strip_suffix(b"\"").ok_or(Unreadable::NoFor)?;
+    if !quoted.contains(&b'\\') {
+        return node_address(quoted);
+    }
     let mut plain = [0; NODE_BYTES_MAX];
     let plain = unescaped(quoted, &mut plain).ok_or(Unreadable::Garbage)?;
     node_address(plain)

@@ -3,9 +3,9 @@
 //! Only where it is configured and only from trusted peers; it is never guessed, since its absence and
 //! its forgery look alike.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use super::element::{split_first, v4};
+use super::element::{split_first, v4, v6_groups};
 use crate::policy::prefix::canonical_address;
 
 /// What the first bytes of a connection are.
@@ -89,11 +89,7 @@ fn v1_addresses(line: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let read = |text: &[u8]| -> Option<IpAddr> {
         match family {
             b"TCP4" => v4(text).map(IpAddr::V4),
-            b"TCP6" => std::str::from_utf8(text)
-                .ok()?
-                .parse::<Ipv6Addr>()
-                .ok()
-                .map(IpAddr::V6),
+            b"TCP6" => v6_groups(text).map(IpAddr::V6),
             _ => None,
         }
     };
