@@ -3,6 +3,7 @@
 mod chains;
 mod clients;
 mod failures;
+mod handover;
 mod load;
 mod origins;
 mod streams;
@@ -22,6 +23,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
         clients::tests(),
         streams::tests(),
         failures::tests(),
+        handover::tests(),
         load::tests(),
         origins::tests(),
         chains::tests(),
