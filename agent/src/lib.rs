@@ -14,6 +14,8 @@ mod keeper;
 pub mod policy;
 mod privileges;
 mod random;
+pub mod replay;
+pub mod signal;
 pub mod store;
 
 pub use agent::run;

@@ -9,6 +9,7 @@ mod explain;
 mod list;
 mod mode;
 mod output;
+mod replay;
 mod run;
 mod simple;
 mod status;
@@ -77,6 +78,8 @@ enum Subcommands {
     Verify,
     /// The latest events
     Events(events::Events),
+    /// Run detection over a log of the past: what block mode would have refused
+    Replay(replay::Replay),
     /// Read the configuration and its files again
     Reload,
     /// Take the programs off the interfaces: the one way to stop enforcement
@@ -150,6 +153,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Explain(explain) => explain.execute(context),
         Subcommands::Verify => verify::execute(context),
         Subcommands::Events(events) => events.execute(context),
+        Subcommands::Replay(replay) => replay.execute(context),
         Subcommands::Reload => simple::reload(context),
         Subcommands::Detach => simple::detach(context),
     }

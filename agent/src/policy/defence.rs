@@ -1,0 +1,185 @@
+//! Detectors and reputation together: what happens to one sign-in attempt, and what it leads to.
+
+use super::{
+    detect::{Capacity, Detectors, NetworkKey, SourceKey, Thresholds},
+    reputation::{Lifetimes, Reputation, Scope, Standing, Term},
+    signal::{Flow, Signal},
+};
+
+/// Everything that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What the detectors compare with.
+    pub thresholds: Thresholds,
+    /// How much is remembered.
+    pub capacity: Capacity,
+    /// How long refusals hold.
+    pub lifetimes: Lifetimes,
+    /// Refused from this score on.
+    pub block_score: u8,
+    /// Slowed from this score on.
+    pub limit_score: u8,
+    /// Requests are seen before they are answered (gateway, decision endpoints), so that they can be refused
+    /// by user and user agent. In the kernel only the source is known.
+    pub sees_requests: bool,
+}
+
+/// Detects, remembers and judges.
+#[derive(Debug)]
+pub struct Defence {
+    settings: Settings,
+    detectors: Detectors,
+    reputation: Reputation,
+}
+
+/// What happens to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It passes.
+    Passed,
+    /// It passes within tighter rate limits.
+    Limited,
+    /// It is refused, because of the reputation of this scope.
+    Refused(Scope),
+}
+
+/// A reputation that begins, or begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Whose it is.
+    pub scope: Scope,
+    /// What it is.
+    pub standing: Standing,
+}
+
+/// Most scopes that one attempt can change the reputation of: source, network, user, user agent.
+const SCOPES: usize = 4;
+
+impl Defence {
+    /// A defence that has seen nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            detectors: Detectors::new(settings.thresholds, settings.capacity),
+            reputation: Reputation::new(settings.lifetimes, settings.capacity.sources_max),
+        }
+    }
+
+    /// Judges an attempt by what was known before it.
+    #[must_use]
+    pub fn judge(&self, signal: &Signal) -> Judged {
+        let now = signal.time_ms;
+        if self.settings.sees_requests && self.is_at_home(signal) {
+            return Judged::Passed;
+        }
+        let scopes = [
+            Scope::Source(SourceKey::of(signal.client)),
+            Scope::Network(NetworkKey::of(signal.client)),
+        ];
+        let mut highest = 0;
+        for scope in scopes {
+            let score = self.reputation.score(scope, now);
+            if score >= self.settings.block_score {
+                return Judged::Refused(scope);
+            }
+            highest = highest.max(score);
+        }
+        if self.settings.sees_requests
+            && let Some(scope) = self.judge_request(signal)
+        {
+            return Judged::Refused(scope);
+        }
+        if highest >= self.settings.limit_score {
+            Judged::Limited
+        } else {
+            Judged::Passed
+        }
+    }
+
+    /// Learns from an attempt that was let on; says which reputations that begins.
+    pub fn learn(&mut self, signal: &Signal) -> [Option<Decided>; SCOPES] {
+        let observed = self.detectors.observe(signal);
+        let observed = observed.without(self.settings.thresholds.simulated);
+        let sees_requests = self.settings.sees_requests;
+        // Requests of a distributed attack are refused by what they look like, and people at home are told from
+        // them; where only the source is known, it is refused for a short time.
+        let (joined, term, about_user, about_agent) = if sees_requests {
+            let user = signal.user.map(|user| Scope::User(user.bits()));
+            let agent = signal.agent.map(|agent| Scope::Agent(agent.bits()));
+            let joined = observed.suspect.merged(observed.joined);
+            (joined, Term::Growing, user, agent)
+        } else {
+            (observed.joined, Term::Brief, None, None)
+        };
+        let source = Scope::Source(SourceKey::of(signal.client));
+        let network = Scope::Network(NetworkKey::of(signal.client));
+        let (findings, term) = if joined.score() > observed.source.score() {
+            (joined.merged(observed.source), term)
+        } else {
+            (observed.source, Term::Growing)
+        };
+        let found = [
+            (Some(source), findings, term),
+            (Some(network), observed.network, Term::Growing),
+            (about_user, observed.user, Term::Growing),
+            (about_agent, observed.agent, Term::Growing),
+        ];
+        found.map(|(scope, findings, term)| {
+            let scope = scope?;
+            let standing = self
+                .reputation
+                .note(scope, findings, term, signal.time_ms)?;
+            Some(Decided { scope, standing })
+        })
+    }
+
+    /// What is set.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Entries that had to give way, of all tables.
+    #[must_use]
+    pub fn displaced(&self) -> u64 {
+        let (_, detectors) = self.detectors.fill();
+        detectors.saturating_add(self.reputation.displaced())
+    }
+
+    /// Whether the user has signed in from this network before. A person whose home also holds an infected
+    /// device still gets in, and an attacker there gains tries at that one account.
+    fn is_at_home(&self, signal: &Signal) -> bool {
+        let user = signal.user.filter(|_| signal.flow == Flow::SignIn);
+        user.is_some_and(|user| self.detectors.trusts(user, signal.client))
+    }
+
+    /// By user and user agent. Sources where somebody signs in are not meant.
+    fn judge_request(&self, signal: &Signal) -> Option<Scope> {
+        let now = signal.time_ms;
+        let refused = |scope| {
+            let score = self.reputation.score(scope, now);
+            (score >= self.settings.block_score).then_some(scope)
+        };
+        let by_user = signal
+            .user
+            .and_then(|user| refused(Scope::User(user.bits())));
+        let by_agent = || refused(Scope::Agent(signal.agent?.bits()));
+        by_user
+            .or_else(by_agent)
+            .filter(|_| !self.detectors.has_succeeded(signal.client, now))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            thresholds: Thresholds::default(),
+            capacity: Capacity::default(),
+            lifetimes: Lifetimes::default(),
+            block_score: 80,
+            limit_score: 40,
+            sees_requests: true,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Detectors: signals in, findings out. Streaming, in bounded memory, without a clock of their own.
+//!
+//! | file | looks at |
+//! |---|---|
+//! | `source` | one source: an IPv4 address, an IPv6 /64 |
+//! | `network` | its /24 or /48 |
+//! | `spread` | one user, one user agent or the whole service over all sources |
+//!
+//! An IPv6 source is the /64: a subscriber has one and changes addresses within it at will, so counting by
+//! address would count nothing, and would let one subscriber fill every table.
+
+pub mod detection;
+mod network;
+mod source;
+mod spread;
+mod table;
+pub mod thresholds;
+mod users;
+mod window;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use detection::{Detection, DetectionSet, Findings, Level};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use network::Network;
+use source::Source;
+use spread::{Pattern, Seen, UserWatch};
+pub use table::{Table, Worth};
+pub use thresholds::{Steps, Thresholds};
+use window::seconds;
+
+use super::signal::{Flow, Outcome, Pseudonym, Signal};
+
+/// All detectors and what they remember.
+#[derive(Debug)]
+pub struct Detectors {
+    thresholds: Thresholds,
+    sources: Table<SourceKey, Source>,
+    networks: Table<NetworkKey, Network>,
+    users: Table<u64, UserWatch>,
+    agents: Table<u64, Pattern>,
+    everything: Pattern,
+}
+
+/// Most things remembered at a time. What is worth least gives way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Sources, and as many networks.
+    pub sources_max: u32,
+    /// Users.
+    pub users_max: u32,
+    /// User agents.
+    pub agents_max: u32,
+}
+
+/// What one signal led to. Simulated detections are in it; see [`Thresholds::simulated`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// About the source of the signal.
+    pub source: Findings,
+    /// About its network.
+    pub network: Findings,
+    /// The source takes part in an attack that no single source shows; it has done little by itself.
+    pub joined: Findings,
+    /// The source may take part in one: it failed once, for a user that does not exist or while most sources
+    /// fail. Not enough where the people behind the source cannot be told from it.
+    pub suspect: Findings,
+    /// The user of the signal is under attack from many sources.
+    pub user: Findings,
+    /// The user agent of the signal is the pattern of an attack.
+    pub agent: Findings,
+}
+
+/// A source as a number: an IPv4 address, or the first half of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey(u64);
+
+/// A network as a number: an IPv4 /24 or an IPv6 /48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkKey(u64);
+
+impl Detectors {
+    /// Detectors that have seen nothing yet.
+    #[must_use]
+    pub fn new(thresholds: Thresholds, capacity: Capacity) -> Self {
+        Self {
+            thresholds,
+            sources: Table::new(capacity.sources_max),
+            networks: Table::new(capacity.sources_max),
+            users: Table::new(capacity.users_max),
+            agents: Table::new(capacity.agents_max),
+            everything: Pattern::default(),
+        }
+    }
+
+    /// Counts a signal and says what the counts now show.
+    pub fn observe(&mut self, signal: &Signal) -> Observed {
+        let now = seconds(signal.time_ms);
+        let (source_key, network_key) =
+            (SourceKey::of(signal.client), NetworkKey::of(signal.client));
+        let thresholds = self.thresholds;
+        let mut observed = Observed::default();
+        let Some(source) = self.sources.entry(source_key, now) else {
+            return observed;
+        };
+        let change = source.observe(signal, &thresholds);
+        if signal.outcome == Outcome::Challenge {
+            return observed;
+        }
+        let signs_in = signal.flow == Flow::SignIn;
+        let failed = signs_in && signal.outcome.failed();
+        if failed || !signs_in {
+            observed.source = source.judge(signal.time_ms, &change, &thresholds);
+        }
+        if !signs_in {
+            return observed;
+        }
+        let known = change.trusted || source.is_office(signal.time_ms, &thresholds);
+        if let Some(network) = self.networks.entry(network_key, now) {
+            observed.network = network.observe(signal.time_ms, failed, &change, &thresholds);
+        }
+        let seen = Seen {
+            time_ms: signal.time_ms,
+            failed,
+            change: &change,
+        };
+        self.everything.observe(&seen, &thresholds);
+        let user = self.watch_user(signal, &seen);
+        let agent = self.watch_agent(signal, &seen);
+        if failed && !known {
+            observed.joined.add(Detection::BruteForce, user);
+            observed.joined.add(Detection::CredentialStuffing, agent);
+            self.in_surge(signal, change.users_failed, &mut observed);
+        }
+        observed.user.add(Detection::BruteForce, user);
+        observed.agent.add(Detection::CredentialStuffing, agent);
+        observed
+    }
+
+    /// The thresholds in force.
+    #[must_use]
+    pub const fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
+    /// Whether a source has signed somebody in within the long window: requests that only look like an
+    /// attack are not refused to it.
+    #[must_use]
+    pub fn has_succeeded(&self, client: IpAddr, time_ms: u64) -> bool {
+        self.sources
+            .get(SourceKey::of(client))
+            .is_some_and(|source| source.has_succeeded(time_ms, &self.thresholds))
+    }
+
+    /// Whether a user has signed in from the client's network before.
+    #[must_use]
+    pub fn trusts(&self, user: Pseudonym, client: IpAddr) -> bool {
+        self.users
+            .get(user.bits())
+            .is_some_and(|watch| watch.trusts(NetworkKey::of(client).0))
+    }
+
+    /// How many sources are remembered, and how many entries of all tables had to give way.
+    #[must_use]
+    pub fn fill(&self) -> (usize, u64) {
+        let displaced = [
+            self.sources.displaced(),
+            self.networks.displaced(),
+            self.users.displaced(),
+            self.agents.displaced(),
+        ];
+        (self.sources.len(), displaced.iter().sum())
+    }
+
+    /// While many sources begin to fail at once, less is needed to belong to them: nobody mistypes two
+    /// different users where nobody ever signed in.
+    fn in_surge(&self, signal: &Signal, users_failed: u32, observed: &mut Observed) {
+        let Some(percent) = self.everything.surge(signal.time_ms, &self.thresholds) else {
+            return;
+        };
+        let stuffing = Detection::CredentialStuffing;
+        // Where three of four new sources fail, those that fail belong to the attack.
+        let most = signal.user.is_some() && percent >= MOST_PERCENT;
+        if users_failed >= 2 {
+            observed.joined.add(stuffing, Some(Level::High));
+        } else if most || signal.outcome == Outcome::UnknownUser {
+            observed.suspect.add(stuffing, Some(Level::High));
+        }
+    }
+
+    fn watch_user(&mut self, signal: &Signal, seen: &Seen<'_>) -> Option<Level> {
+        let user = signal.user?.bits();
+        let watch = self.users.entry(user, seconds(signal.time_ms))?;
+        let (source, network) = (SourceKey::of(signal.client), NetworkKey::of(signal.client));
+        let level = watch.observe(seen, source.0, network.0, &self.thresholds);
+        level.filter(|_| !watch.trusts(network.0))
+    }
+
+    fn watch_agent(&mut self, signal: &Signal, seen: &Seen<'_>) -> Option<Level> {
+        let agent = signal.agent?.bits();
+        let pattern = self.agents.entry(agent, seconds(signal.time_ms))?;
+        pattern.observe(seen, &self.thresholds);
+        pattern
+            .level(signal.time_ms, &self.thresholds)
+            .filter(|_| seen.failed)
+    }
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            sources_max: 1 << 20,
+            users_max: 1 << 18,
+            agents_max: 1 << 14,
+        }
+    }
+}
+
+impl Observed {
+    /// Without what is only simulated.
+    #[must_use]
+    pub fn without(self, simulated: DetectionSet) -> Self {
+        Self {
+            source: self.source.without(simulated),
+            network: self.network.without(simulated),
+            joined: self.joined.without(simulated),
+            suspect: self.suspect.without(simulated),
+            user: self.user.without(simulated),
+            agent: self.agent.without(simulated),
+        }
+    }
+}
+
+impl SourceKey {
+    /// The source that an address (canonical) belongs to.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            // ffff:ffff::/32 is multicast and never a source, so the families cannot meet.
+            IpAddr::V4(v4) => Self(V4_MARK | u64::from(u32::from(v4))),
+            IpAddr::V6(v6) => Self(first_half(v6)),
+        }
+    }
+
+    /// Its prefix.
+    #[must_use]
+    pub fn prefix(self) -> IpNet {
+        match self.v4() {
+            Some(v4) => IpNet::from(IpAddr::V4(v4)),
+            None => v6_net(self.0, 64),
+        }
+    }
+
+    /// The network that it belongs to.
+    #[must_use]
+    pub fn network(self) -> NetworkKey {
+        match self.v4() {
+            Some(_) => NetworkKey(self.0 & !0xff),
+            None => NetworkKey(self.0 & !0xffff),
+        }
+    }
+
+    fn v4(self) -> Option<Ipv4Addr> {
+        if self.0 & V4_MARK != V4_MARK {
+            return None;
+        }
+        u32::try_from(self.0 & !V4_MARK).ok().map(Ipv4Addr::from)
+    }
+}
+
+impl NetworkKey {
+    /// The network that an address (canonical) belongs to.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        SourceKey::of(address).network()
+    }
+
+    /// Its prefix.
+    #[must_use]
+    pub fn prefix(self) -> IpNet {
+        match SourceKey(self.0).v4() {
+            Some(v4) => Ipv4Net::new(v4, 24).map_or(IpNet::from(IpAddr::V4(v4)), IpNet::V4),
+            None => v6_net(self.0, 48),
+        }
+    }
+}
+
+/// Sources that begin to fail for a hundred that begin to succeed, from which one failure is enough.
+const MOST_PERCENT: u32 = 300;
+const V4_MARK: u64 = 0xffff_ffff_0000_0000;
+
+fn first_half(address: Ipv6Addr) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = address.octets();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn v6_net(first_half: u64, length: u8) -> IpNet {
+    let address = Ipv6Addr::from(u128::from(first_half) << 64);
+    Ipv6Net::new(address, length).map_or(IpNet::from(IpAddr::V6(address)), IpNet::V6)
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What is remembered of one network (an IPv4 /24, an IPv6 /48): how many of its sources fail.
+//!
+//! Neighbours of an attacker are not attackers, so a network is looked at only when several of its
+//! sources fail without ever succeeding, and few others succeed.
+
+use super::{
+    detection::{Detection, Findings},
+    source::{Change, windows},
+    table::Worth,
+    thresholds::Thresholds,
+    window::{Sliding, seconds},
+};
+
+/// One network.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Network {
+    short: Sliding<Counts>,
+    long: Sliding<Counts>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    failures: u16,
+    /// Users that failed at a source for the first time.
+    fresh: u16,
+    /// Sources that fail and never succeeded.
+    failing: u16,
+    /// Sources that succeeded.
+    good: u16,
+}
+
+impl Network {
+    /// Counts what a signal changed about one of its sources, and says what the network looks like.
+    pub(super) fn observe(
+        &mut self,
+        time_ms: u64,
+        failed: bool,
+        change: &Change,
+        thresholds: &Thresholds,
+    ) -> Findings {
+        let now = seconds(time_ms);
+        let (short_s, long_s) = windows(thresholds);
+        self.short.advance(now, short_s);
+        self.long.advance(now, long_s);
+        for window in [&mut self.short, &mut self.long] {
+            let counts = window.current();
+            // Who has succeeded here and fails now is a person.
+            if failed && !change.trusted {
+                counts.failures = counts.failures.saturating_add(1);
+            }
+            counts.fresh = counts.fresh.saturating_add(u16::from(change.fresh_user));
+            counts.failing = counts
+                .failing
+                .saturating_add(u16::from(change.began_to_fail))
+                .saturating_sub(u16::from(change.recovered));
+            counts.good = counts
+                .good
+                .saturating_add(u16::from(change.began_to_succeed));
+        }
+        if !failed {
+            return Findings::default();
+        }
+        let long = |counter: fn(&Counts) -> u16| self.long.count(now, long_s, counter);
+        let (failing, good) = (long(|counts| counts.failing), long(|counts| counts.good));
+        let sources = u64::from(failing.saturating_add(good));
+        let is_office = u64::from(good) * 100 > u64::from(thresholds.success_percent_max) * sources;
+        let mut findings = Findings::default();
+        if failing < thresholds.network_sources_min || is_office {
+            return findings;
+        }
+        let failures = long(|counts| counts.failures);
+        let failures_short = self.short.count(now, short_s, |counts| counts.failures);
+        let level = thresholds
+            .network_long
+            .level(failures)
+            .max(thresholds.network_short.level(failures_short));
+        findings.add(Detection::LoginFailures, level);
+        if u64::from(long(|counts| counts.fresh)) * 2 >= u64::from(failures) {
+            findings.add(Detection::PasswordSpray, level);
+        }
+        findings
+    }
+}
+
+impl Worth for Network {
+    fn worth(&self, time_s: u32) -> u32 {
+        let failing = self.long.count(time_s, 86_400, |counts| counts.failing);
+        let failures = self.long.count(time_s, 86_400, |counts| counts.failures);
+        failing.saturating_mul(16).saturating_add(failures)
+    }
+}
