@@ -11,6 +11,7 @@
 //! or address of the machine. A lab cleans up when it is dropped; what a killed run leaves, the next run sweeps.
 
 pub mod frames;
+pub mod traffic;
 pub mod xdp;
 
 mod agent;

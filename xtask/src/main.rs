@@ -23,6 +23,7 @@ mod shell;
 mod tally;
 mod test;
 mod toolchain;
+mod traffic;
 mod vm;
 
 #[derive(Parser)]
@@ -55,6 +56,8 @@ enum Task {
     Bench(lab::Arguments),
     /// Run the program's tests on other kernels under qemu
     Vm(lab::Arguments),
+    /// Write labelled sign-in traffic as a log, or measure detection on it (`-- --help`)
+    Traffic(lab::Arguments),
     /// Fuzz the parsers for a bounded time
     Fuzz(fuzz::Arguments),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
+        Task::Traffic(arguments) => traffic::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match outcome {

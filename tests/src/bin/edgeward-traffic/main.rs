@@ -1,0 +1,156 @@
+//! `cargo xtask traffic`: writes labelled sign-in traffic, or measures detection on it.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use lab::traffic::{
+    Format, Parameters, generate,
+    measure::{SEEDS, View, measure},
+    write,
+};
+
+/// Labelled sign-in traffic: people with their rhythm and mistakes, and attacks on them
+#[derive(Parser)]
+#[command(name = "cargo xtask traffic", bin_name = "cargo xtask traffic")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write traffic as a log
+    Write {
+        /// The same seed, the same traffic
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// People with an account
+        #[arg(long, default_value_t = Parameters::default().people)]
+        people: u32,
+        /// Days, beginning on a Monday
+        #[arg(long, default_value_t = Parameters::default().days)]
+        days: u32,
+        /// People alone
+        #[arg(long)]
+        no_attacks: bool,
+        /// The form of the log; json has the labels
+        #[arg(long, default_value = "json")]
+        format: Form,
+        /// Where to [default: standard output]
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Measure detection on seeds that nothing was tuned on; exit 1 if a goal is missed
+    Measure {
+        /// Put the tables into this page, between its marks
+        #[arg(long, value_name = "docs/detection.md")]
+        into: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    /// JSON lines with labels
+    Json,
+    /// nginx, combined format
+    Nginx,
+    /// sshd in syslog, ISO times
+    Sshd,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Write {
+            seed,
+            people,
+            days,
+            no_attacks,
+            format,
+            out,
+        } => {
+            let attempts = generate(&Parameters {
+                seed,
+                people,
+                days,
+                attacks: !no_attacks,
+            });
+            let format = match format {
+                Form::Json => Format::Json,
+                Form::Nginx => Format::Nginx,
+                Form::Sshd => Format::Sshd,
+            };
+            let mut sink: Box<dyn Write> = match out {
+                Some(path) => {
+                    Box::new(File::create(&path).with_context(|| path.display().to_string())?)
+                }
+                None => Box::new(io::stdout().lock()),
+            };
+            let mut buffered = BufWriter::new(&mut sink);
+            write(&attempts, format, &mut buffered)?;
+            buffered.flush()?;
+            Ok(())
+        }
+        Task::Measure { into } => measure_all(into),
+    }
+}
+
+fn measure_all(into: Option<PathBuf>) -> Result<()> {
+    let mut text = String::new();
+    let mut missed = Vec::new();
+    for (view, title) in [
+        (
+            View::Requests,
+            "Names, unknown users and user agents are seen, requests can be refused",
+        ),
+        (
+            View::Direct,
+            "Only sources can be refused (sshd, clients that connect directly)",
+        ),
+        (View::AccessLog, "An access log: no names"),
+    ] {
+        let measured = measure(&SEEDS, &Parameters::default(), view);
+        text.push_str(&format!("### {title}\n\n{}\n", measured.table()));
+        let goals: Vec<String> = measured.missed().into_iter().collect();
+        if goals.is_empty() {
+            text.push_str("Every goal is reached.\n\n");
+        } else {
+            text.push_str(&format!("Missed: {}.\n\n", goals.join("; ")));
+        }
+        if view == View::Requests {
+            missed = goals;
+        }
+    }
+    match into {
+        None => print!("{text}"),
+        Some(path) => {
+            let page = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            fs::write(&path, between_marks(&page, &text)?)?;
+        }
+    }
+    if !missed.is_empty() {
+        bail!("missed: {}", missed.join("; "));
+    }
+    Ok(())
+}
+
+/// The page with what is between its marks replaced.
+fn between_marks(page: &str, text: &str) -> Result<String> {
+    let (before, rest) = page
+        .split_once(BEGIN)
+        .with_context(|| format!("the page has no {BEGIN}"))?;
+    let (_, after) = rest
+        .split_once(END)
+        .with_context(|| format!("the page has no {END}"))?;
+    Ok(format!(
+        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        text.trim_end()
+    ))
+}
+
+const BEGIN: &str = "<!-- measured: cargo xtask traffic measure --into docs/detection.md -->";
+const END: &str = "<!-- end of what was measured -->";
