@@ -4,7 +4,7 @@
 //! change of [`ABI_VERSION`]; the agent keeps each version in a directory of its own.
 
 /// Version of everything in this file and of the maps that hold it.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Emits a `repr(C)` struct that cannot hold padding, and tells aya that it is plain data.
 macro_rules! layout {

@@ -2,7 +2,8 @@
 //! mapped arrays and what the program reads from them is defined here once.
 //!
 //! IPv4 goes through two steps. [`table4`] has two bits for each /24: does it hold listed hosts, does a
-//! listed prefix or zone touch it. Most sources end there. Hosts (/32) and networks (/24) are in an
+//! listed prefix or zone touch it. Most sources end there, and in a flood of listed hosts the program may
+//! skip it. Hosts (/32) and networks (/24) are in an
 //! array of buckets of one cache line: five 64-bit slots and their hit counters of 32 bits. A seeded
 //! bijection of the address picks the bucket, and the bits of it that did not pick the bucket are in the
 //! slot, so membership is exact. What does not fit its bucket is in a stash that is asked only when the
@@ -206,10 +207,16 @@ const fn inverse(odd: u32) -> u32 {
 
 const MIX: u32 = 0x7feb_352d;
 
-/// The two-bit table of /24 networks.
+/// The two-bit table of /24 networks, and behind it one bit for each /16: whether any of its networks has
+/// [`table4::NETS`]. Those few bits stay in the first cache. Where one is clear, a source is a listed host or
+/// nothing, and whoever expects a host may go to its bucket at once.
 pub mod table4 {
     /// Words of 64 bits, each for 32 networks.
-    pub const WORDS: u32 = 1 << 19;
+    pub const NETWORK_WORDS: u32 = 1 << 19;
+    /// Words of 64 bits, each for 64 areas (/16).
+    pub const AREA_WORDS: u32 = 1 << 10;
+    /// All of them.
+    pub const WORDS: u32 = NETWORK_WORDS + AREA_WORDS;
     /// The network holds listed hosts.
     pub const HOSTS: u64 = 1;
     /// A listed prefix or a zone touches the network.
@@ -220,6 +227,13 @@ pub mod table4 {
     #[must_use]
     pub const fn position(address: u32) -> (u32, u32) {
         (address >> 13, (address >> 8 & 31) * 2)
+    }
+
+    /// Word and bit of the /16 of `address`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn area(address: u32) -> (u32, u32) {
+        (NETWORK_WORDS + (address >> 22), address >> 16 & 63)
     }
 }
 

@@ -236,6 +236,22 @@ pub fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<Ru
     })
 }
 
+/// Does something on a thread that stays on one CPU: what a program remembers by CPU is the same for all test runs.
+///
+/// # Errors
+/// When the kernel refuses, or the work fails.
+pub fn on_one_cpu<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            sys::stay_here().context("cannot stay on one CPU")?;
+            work()
+        });
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Runs a program on live frames that seem to come in on a host's interface, and really go where it sends them.
 ///
 /// Count at the receiver: frames that nobody takes are reported by nobody.

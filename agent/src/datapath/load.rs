@@ -284,7 +284,7 @@ fn specs(sizes: &Sizes) -> [Spec; 21] {
             1,
             0,
         ),
-        spec("SCRATCH", PERCPU_ARRAY, 4, 80, 1, 0),
+        spec("SCRATCH", PERCPU_ARRAY, 4, 88, 1, 0),
         spec("LISTENERS", SOCKMAP, 4, 4, steer::SLOTS, 0),
         spec("HEARTBEAT", ARRAY, 4, 8, 1, MMAPABLE),
         spec("STEERING", PERCPU_ARRAY, 4, 8, steer::COUNTERS, 0),
@@ -295,7 +295,7 @@ fn specs(sizes: &Sizes) -> [Spec; 21] {
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(env!("EDGEWARD_XDP"));
 
 const _: () = assert!(
-    ABI_VERSION == 2,
+    ABI_VERSION == 3,
     "a new version: what becomes of the old one's pins?"
 );
 

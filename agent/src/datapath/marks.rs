@@ -1,4 +1,4 @@
-//! The filters in front of the look-ups: two bits for each IPv4 /24, hashed bits for IPv6.
+//! The filters in front of the look-ups: two bits for each IPv4 /24 and one for each /16, hashed bits for IPv6.
 //!
 //! A bit that is set too much costs a look-up; a bit that is missing would let a listed source through.
 //! So bits are set before what they announce is removed from anywhere else, and cleared last.
@@ -18,6 +18,9 @@ pub(super) fn exact4(words: &[AtomicU64], (address, kind): (u32, Kind4)) {
     };
     let (word, shift) = table4::position(address);
     set(words, word, bits << shift);
+    if kind == Kind4::Net24 {
+        areas(words, address, address);
+    }
 }
 
 /// Marks an exact IPv6 entry.
@@ -34,6 +37,7 @@ pub(super) fn prefix(table: &[AtomicU64], filter: &[AtomicU64], net: IpNet, seed
             let first = u32::from(net.network());
             let last = u32::from(net.broadcast());
             networks(table, first, last);
+            areas(table, first, last);
             false
         }
         IpNet::V6(net) => {
@@ -96,6 +100,14 @@ fn networks(words: &[AtomicU64], first: u32, last: u32) {
     }
 }
 
+/// Marks every /16 from `first` to `last`.
+fn areas(words: &[AtomicU64], first: u32, last: u32) {
+    for area in first >> 16..=last >> 16 {
+        let (word, bit) = table4::area(area << 16);
+        set(words, word, 1 << bit);
+    }
+}
+
 fn hashed(words: &[AtomicU64], hash: u64) {
     let (word, bit) = filter6::position(hash);
     set(words, word, 1 << bit);
@@ -115,9 +127,9 @@ mod tests {
 
     use std::sync::atomic::Ordering::Relaxed;
 
-    use edgeward_ebpf::lookup::table4;
+    use edgeward_ebpf::lookup::{Kind4, table4};
 
-    use super::{blank, prefix};
+    use super::{blank, exact4, prefix};
 
     #[test]
     fn a_prefix_marks_its_networks_and_no_other() {
@@ -147,5 +159,40 @@ mod tests {
                 assert_eq!(marked, wanted, "{text} {third:x}");
             }
         }
+    }
+
+    #[test]
+    fn an_area_is_marked_where_one_of_its_networks_is() {
+        let table = blank(table4::WORDS);
+        let mut number = 7_u32;
+        for round in 0..64 {
+            number = number.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+            match round % 4 {
+                // Neither hosts nor what is only near.
+                0 => exact4(&table, (number, Kind4::Host)),
+                1 => exact4(&table, (number & !0xff, Kind4::Net24)),
+                _ => {
+                    let length = u8::try_from(8 + number % 25).unwrap();
+                    let net = ipnet::Ipv4Net::new(number.rotate_left(7).into(), length).unwrap();
+                    assert!(!prefix(&table, &[], net.trunc().into(), 0));
+                }
+            }
+        }
+        let (networks, areas) = table.split_at(table4::NETWORK_WORDS as usize);
+        let mut marked = 0;
+        for (index, area) in networks.chunks_exact(8).enumerate() {
+            let touched = area
+                .iter()
+                .any(|word| word.load(Relaxed) & super::NETS_EVERYWHERE != 0);
+            let (word, bit) = table4::area(u32::try_from(index << 16).unwrap());
+            let word = word as usize - networks.len();
+            assert_eq!(
+                areas[word].load(Relaxed) >> bit & 1 != 0,
+                touched,
+                "{index:x}"
+            );
+            marked += usize::from(touched);
+        }
+        assert!((64..65_000).contains(&marked), "{marked} areas say little");
     }
 }

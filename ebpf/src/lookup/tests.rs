@@ -165,8 +165,11 @@ fn table_positions_are_one_to_each_network() {
             (word, bit),
             "host bits do not count"
         );
-        assert!(word < table4::WORDS && bit <= 62 && bit.is_multiple_of(2));
+        assert!(word < table4::NETWORK_WORDS && bit <= 62 && bit.is_multiple_of(2));
         assert_eq!(word * 32 + bit / 2, network);
+        let (area, area_bit) = table4::area(network << 8);
+        assert!((table4::NETWORK_WORDS..table4::WORDS).contains(&area) && area_bit <= 63);
+        assert_eq!((area - table4::NETWORK_WORDS) * 64 + area_bit, network >> 8);
         seen.insert((word, bit));
     }
     assert_eq!(seen.len(), (1_usize << 24).div_ceil(4_099) + 2);

@@ -41,7 +41,7 @@ pub(crate) type BucketCell = [Word; ELEMENT_BYTES / 8];
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Two bits for each IPv4 /24.
+/// Two bits for each IPv4 /24, one for each /16.
 #[map]
 pub(crate) static TABLE4: Array<Word> = Array::with_max_entries(table4::WORDS, BPF_F_MMAPABLE);
 

@@ -24,6 +24,17 @@ pub(crate) struct FrameCell {
     pub(crate) best: Word,
     /// [`super::source::touched`].
     pub(crate) touched: Word,
+    /// Not 0 if the last IPv4 source that was looked for among the hosts is one: in a flood the next one
+    /// will be too. It outlives the frame, and decides only what is asked first.
+    pub(crate) in_flood: Word,
+}
+
+/// Whether the next IPv4 source is likely to be a listed host.
+#[inline(always)]
+pub(crate) fn expects_host() -> bool {
+    maps::SCRATCH
+        .get(0)
+        .is_some_and(|cell| cell.in_flood.load() != 0)
 }
 
 /// Puts `frame` down and takes it up again. What is found out while judging stays in the cell for the

@@ -48,6 +48,20 @@ pub(crate) fn enter(namespace: &File) -> io::Result<()> {
     checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
 }
 
+/// Keeps the calling thread, and what it starts, on the CPU that it is on.
+pub(crate) fn stay_here() -> io::Result<()> {
+    // SAFETY: sched_getcpu takes nothing and touches no memory of ours.
+    let cpu = checked(unsafe { libc::sched_getcpu() })?;
+    // SAFETY: a zeroed set is an empty one; the number is the kernel's own and kept in range.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(usize::try_from(cpu).unwrap_or(0).min(1023), &mut set);
+        set
+    };
+    // SAFETY: the set outlives the call and its true size is given; 0 is the calling thread.
+    checked(unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) }).map(drop)
+}
+
 /// Mounts a new bpffs instance on an existing directory, in the caller's mount namespace.
 pub(crate) fn mount_bpffs(path: &Path) -> io::Result<()> {
     let target = c_path(path)?;

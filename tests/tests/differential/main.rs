@@ -42,6 +42,9 @@ fn main() {
         ("expired_without_an_agent", || {
             run::generated(7, Style::plain().nested().expired())
         }),
+        ("floods_of_hosts", || {
+            run::generated(10, Style::plain().hosts())
+        }),
         ("every_truncation_passed", || {
             run::truncated(8, Style::plain())
         }),

@@ -25,7 +25,7 @@ use crate::world::{SERVICES, World};
 /// Frames of each generated run.
 const FRAMES: usize = 130_000;
 /// Runs in `main`.
-const RUNS: usize = 8;
+const RUNS: usize = 9;
 const _: () = assert!(
     FRAMES * RUNS >= 1_000_000,
     "the contract asks for a million"

@@ -52,6 +52,14 @@ impl Style {
             ..self
         }
     }
+    /// Hosts in networks of their own, so that the program expects more of them, between a few prefixes and zones.
+    pub(crate) const fn hosts(self) -> Self {
+        Self {
+            shortest: (31, 127),
+            shortest_zone: (30, 126),
+            ..self
+        }
+    }
     pub(crate) const fn drop_unreadable(self) -> Self {
         Self {
             drop_unreadable: true,

@@ -5,6 +5,7 @@ mod edge;
 mod entries;
 mod events;
 mod expiry;
+mod flood;
 mod limits;
 mod refusals;
 mod rows;
@@ -48,6 +49,9 @@ fn main() {
         ("hits_are_counted_for_each_entry", entries::hits),
         ("the_kernel_ends_decisions_by_itself", expiry::without_agent),
         ("an_expired_entry_hides_nothing", expiry::hides_nothing),
+        ("a_flood_changes_no_other_verdict", flood::interleaved),
+        ("what_changes_in_a_flood_holds_at_once", flood::changes),
+        ("a_flood_skips_the_table_where_it_may", flood::skips),
         ("events_are_bounded_under_a_flood", events::bounded),
         ("an_event_says_what_happened", events::told),
     ]);
