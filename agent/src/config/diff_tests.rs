@@ -186,7 +186,7 @@ const SERVICE_DIFFERENCES: [&str; 4] = [
      gateway.upstream: the connection's own destination → 127.0.0.1:8080, gateway.upstream_protocol: http/1.1 → h2, \
      gateway.upstream_proxy_protocol: false → true, gateway.head_timeout: 10s → 1s, gateway.body_timeout: 30s → 1m30s, \
      gateway.idle_timeout: 1m15s → 3s, gateway.upstream_timeout: 1m → 4s, gateway.drain_timeout: 10s → 0s, \
-     gateway.head_bytes_max: 65536 → 2048, gateway.headers_max: 128 → 64, gateway.connections_max: 20000 → 5, \
+     gateway.head_bytes_max: 65536 → 2048, gateway.headers_max: 100 → 64, gateway.connections_max: 20000 → 5, \
      gateway.requests_max: 10000 → 6, gateway.streams_max: 128 → 7, refusal.status: 403 → 404, \
      refusal.limit_status: 429 → 503, limit \"gone\" removed, limit \"tries\" paths: all → /login, \
      limit \"tries\" key: client → client-user-agent, limit \"tries\" requests: 20 → no limit, \

@@ -291,7 +291,7 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             head_bytes_max: 65_536,
-            headers_max: 128,
+            headers_max: 100,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),

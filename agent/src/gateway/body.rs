@@ -15,7 +15,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{cause::Cause, headers, http1::Link, share::Share, wheel::Alarm};
+use super::{
+    cause::Cause,
+    headers,
+    http1::Link,
+    share::Share,
+    wheel::{Alarm, Wheel},
+};
 
 /// A request's body on its way to the upstream.
 pub(super) enum UpBody {
@@ -57,22 +63,23 @@ enum Content {
 
 /// The wait for the next frame.
 struct Wait {
-    alarm: Alarm,
+    wheel: Arc<Wheel>,
     limit: Duration,
-    is_set: bool,
+    /// While there is something to wait for.
+    alarm: Option<Alarm>,
 }
 
 impl UpBody {
     /// A body that streams, and its progress.
     pub(super) fn streaming(
         incoming: Incoming,
-        alarm: Alarm,
+        wheel: &Arc<Wheel>,
         limit: Duration,
     ) -> (Self, Arc<Upload>) {
         let upload = Arc::new(Upload::default());
         let body = Self::Streaming(Streaming {
             incoming,
-            wait: Wait::new(alarm, limit),
+            wait: Wait::new(wheel, limit),
             upload: Arc::clone(&upload),
         });
         (body, upload)
@@ -170,7 +177,7 @@ impl OutBody {
     pub(super) fn upstream(
         incoming: Incoming,
         link: Option<Link>,
-        alarm: Alarm,
+        wheel: &Arc<Wheel>,
         limit: Duration,
         share: Share,
     ) -> Self {
@@ -178,7 +185,7 @@ impl OutBody {
             content: Content::Upstream {
                 incoming,
                 link,
-                wait: Wait::new(alarm, limit),
+                wait: Wait::new(wheel, limit),
             },
             share: Some(share),
         }
@@ -294,31 +301,29 @@ enum Next {
 }
 
 impl Wait {
-    fn new(alarm: Alarm, limit: Duration) -> Self {
+    fn new(wheel: &Arc<Wheel>, limit: Duration) -> Self {
         Self {
-            alarm,
+            wheel: Arc::clone(wheel),
             limit,
-            is_set: false,
+            alarm: None,
         }
     }
 
     fn poll_frame(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Next> {
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Pending => {
-                if !self.is_set {
-                    self.is_set = true;
-                    self.alarm.set(self.limit);
-                }
-                if self.alarm.rings(cx) {
+                let alarm = self.alarm.get_or_insert_with(|| {
+                    let alarm = Alarm::new(&self.wheel);
+                    alarm.set(self.limit);
+                    alarm
+                });
+                if alarm.rings(cx) {
                     return Poll::Ready(Next::Slow);
                 }
                 Poll::Pending
             }
             Poll::Ready(next) => {
-                if self.is_set {
-                    self.is_set = false;
-                    self.alarm.clear();
-                }
+                self.alarm = None;
                 Poll::Ready(match next {
                     None => Next::End,
                     Some(Err(error)) => Next::Broken(cause_of(&error)),

@@ -124,28 +124,12 @@ pub(super) async fn serve(
 
 async fn serve_http1(conn: Conn, stream: Stream, limits: GatewayLimits) {
     let mut wire = Wire::new(stream, Arc::clone(&conn.line), limits, &conn.worker.wheel);
-    {
-        let service = service_fn(|request| handle(&conn, request));
-        let mut http = pin!(
-            http1::Builder::new()
-                .max_headers(limits.headers_max)
-                .max_buf_size(limits.head_bytes_max.max(READ_BYTES_MIN) + LINE_BYTES)
-                .serve_connection(Lent(&mut wire), service)
-        );
-        let mut leaving = Leaving::new(&conn);
-        let ended = std::future::poll_fn(|cx| {
-            match leaving.look() {
-                Look::Stay => {}
-                Look::Leave => http.as_mut().graceful_shutdown(),
-                Look::Over => return Poll::Ready(Ok(())),
-            }
-            http.as_mut().poll(cx)
-        })
-        .await;
-        if let Err(error) = ended
-            && (error.is_parse() || error.is_parse_too_large())
-        {
-            conn.shared.reject(Cause::Http, conn.peer.ip());
+    let mut leaving = Leaving::new(&conn);
+    loop {
+        speak_http1(&conn, &mut wire, &mut leaving, limits).await;
+        // A quiet connection is kept without what hyper needs for a busy one.
+        if !wire.is_parked() || !wire.resumes(|| matches!(leaving.look(), Look::Stay)).await {
+            break;
         }
     }
     let fault = wire.fault();
@@ -171,6 +155,36 @@ async fn serve_http1(conn: Conn, stream: Stream, limits: GatewayLimits) {
     if fault.is_some() || is_busy {
         // What is closed with bytes unread is reset, and the answer with it.
         conn.worker.wheel.within(LINGER, discard(&mut stream)).await;
+    }
+}
+
+async fn speak_http1(
+    conn: &Conn,
+    wire: &mut Wire,
+    leaving: &mut Leaving<'_>,
+    limits: GatewayLimits,
+) {
+    let service = service_fn(|request| handle(conn, request));
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.head_bytes_max.max(READ_BYTES_MIN) + LINE_BYTES);
+    if limits.headers_max > HYPERS_HEADERS_MAX {
+        // Costs an allocation for each request.
+        builder.max_headers(limits.headers_max);
+    }
+    let mut http = Box::pin(builder.serve_connection(Lent(wire), service));
+    let ended = std::future::poll_fn(|cx| {
+        match leaving.look() {
+            Look::Stay => {}
+            Look::Leave => http.as_mut().graceful_shutdown(),
+            Look::Over => return Poll::Ready(Ok(())),
+        }
+        http.as_mut().poll(cx)
+    })
+    .await;
+    if let Err(error) = ended
+        && (error.is_parse() || error.is_parse_too_large())
+    {
+        conn.shared.reject(Cause::Http, conn.peer.ip());
     }
 }
 
@@ -341,6 +355,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// hyper's own limit of headers; the wire holds the configured one.
+const HYPERS_HEADERS_MAX: usize = 100;
 /// hyper's least.
 const READ_BYTES_MIN: usize = 8_192;
 /// A head that is just too long is refused here before hyper refuses it.

@@ -10,7 +10,7 @@ use http::{
 use super::{cause::Cause, connection::Conn};
 
 /// Checks what only the parsed head shows, and brings target and `Host` into one form.
-pub(super) fn request(parts: &mut Parts, conn: &Conn) -> Result<(), Cause> {
+pub(super) fn request(parts: &mut Parts, conn: &Conn, headers_max: usize) -> Result<(), Cause> {
     if parts.method == http::Method::CONNECT {
         return Err(Cause::Method);
     }
@@ -25,6 +25,9 @@ pub(super) fn request(parts: &mut Parts, conn: &Conn) -> Result<(), Cause> {
         parts.uri = Uri::from(path);
     }
     if parts.version == Version::HTTP_2 {
+        if parts.headers.len() > headers_max {
+            return Err(Cause::Headers);
+        }
         check_h2(&mut parts.headers)?;
     }
     if !parts.headers.contains_key(header::HOST) {

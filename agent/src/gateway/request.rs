@@ -80,7 +80,7 @@ pub(super) async fn handle(
     };
     let upgrade = upgrade::wanted(conn, &mut request, rules.gateway);
     let (mut parts, body) = request.into_parts();
-    if let Err(cause) = normal::request(&mut parts, conn) {
+    if let Err(cause) = normal::request(&mut parts, conn, rules.gateway.limits.headers_max) {
         conn.shared.reject(cause, conn.peer.ip());
         share.ended();
         return Ok(respond::failed(cause, Some(share), true));
@@ -259,10 +259,9 @@ async fn deliver(
         share.ended();
         return Response::from_parts(parts, OutBody::empty(Some(share)));
     }
-    let alarm = Alarm::new(&conn.worker.wheel);
     Response::from_parts(
         parts,
-        OutBody::upstream(incoming, link, alarm, limit, share),
+        OutBody::upstream(incoming, link, &conn.worker.wheel, limit, share),
     )
 }
 
@@ -279,7 +278,7 @@ fn up_body(conn: &Conn, body: Incoming, limit: Duration) -> (UpBody, Option<Arc<
     if body.is_end_stream() {
         return (UpBody::Empty, None);
     }
-    let (body, upload) = UpBody::streaming(body, Alarm::new(&conn.worker.wheel), limit);
+    let (body, upload) = UpBody::streaming(body, &conn.worker.wheel, limit);
     (body, Some(upload))
 }
 

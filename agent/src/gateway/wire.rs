@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -53,6 +54,7 @@ pub(super) struct Wire {
     followed: usize,
     ready: usize,
     fault: Option<Cause>,
+    parked: bool,
     /// The fault has been seen once with nothing left to answer: what was answered is on its way out.
     settled: bool,
     reading: Alarm,
@@ -127,6 +129,7 @@ impl Wire {
             followed: 0,
             ready: 0,
             fault: None,
+            parked: false,
             settled: false,
             reading: Alarm::new(wheel),
             waits_for: None,
@@ -143,6 +146,44 @@ impl Wire {
     /// Whether a request is in progress, or has begun to come in.
     pub(super) fn is_busy(&self) -> bool {
         self.framing.phase() != Phase::Idle || !self.all_answered()
+    }
+
+    /// Whether hyper saw an end only because nothing happened for a while.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// Waits for the next request of a parked connection; `false` if there is none.
+    pub(super) async fn resumes(&mut self, mut stays: impl FnMut() -> bool) -> bool {
+        self.parked = false;
+        self.waits_for = None;
+        self.kept = BytesMut::new();
+        let left = self.limits.idle_timeout.saturating_sub(PARKED_AFTER);
+        self.reading.set(left);
+        let resumes = std::future::poll_fn(|cx| {
+            if !stays() {
+                return Poll::Ready(false);
+            }
+            match self.poll_first(cx) {
+                Poll::Pending if self.reading.rings(cx) => Poll::Ready(false),
+                result => result,
+            }
+        })
+        .await;
+        self.reading.clear();
+        resumes
+    }
+
+    /// Reads what comes into `kept`; `false` at the end of the stream.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let room = FIRST_BYTES_MAX.min(scratch.len());
+            let (scratch, _) = scratch.split_at_mut(room);
+            let mut read = ReadBuf::new(scratch);
+            let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+            self.kept.extend_from_slice(read.filled());
+            Poll::Ready(result.is_ok() && !read.filled().is_empty())
+        })
     }
 
     /// The stream, and what was read of it behind the last request.
@@ -262,8 +303,12 @@ impl Wire {
                 self.poll_stopped(cx)
             }
             Phase::Body => self.poll_broken(Cause::BodyTimeout),
-            // The end of the stream.
-            Phase::Idle | Phase::Held => Poll::Ready(Ok(())),
+            // The end of the stream for hyper; the connection may go on with another one of it.
+            Phase::Idle => {
+                self.parked = self.limits.idle_timeout > PARKED_AFTER && !self.write_blocked;
+                Poll::Ready(Ok(()))
+            }
+            Phase::Held => Poll::Ready(Ok(())),
         }
     }
 
@@ -274,7 +319,7 @@ impl Wire {
         }
         self.waits_for = phase;
         match phase {
-            Some(Phase::Idle) => self.reading.set(self.limits.idle_timeout),
+            Some(Phase::Idle) => self.reading.set(self.limits.idle_timeout.min(PARKED_AFTER)),
             Some(Phase::Head) => self.reading.set(self.limits.head_timeout),
             Some(Phase::Body) => self.reading.set(self.limits.body_timeout),
             Some(Phase::Held) | None => self.reading.clear(),
@@ -381,4 +426,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
+/// How long a connection is quiet before it is kept without hyper.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
+/// Read at once when a request comes over a parked connection; the rest of it stays in the socket.
+const FIRST_BYTES_MAX: usize = 8_192;
 const SCRATCH_BYTES: usize = 65_536;

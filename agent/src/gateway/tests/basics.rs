@@ -173,6 +173,25 @@ fn limits_have_their_status_and_cause() {
 }
 
 #[test]
+fn a_connection_that_was_quiet_for_long_goes_on() {
+    let upstream = Upstream::plain();
+    let fixture = Fixture::before(upstream.address, "");
+    let mut client = fixture.connect();
+    for _ in 0..2 {
+        assert_eq!(client.get("/", "198.51.100.7").status, 200);
+        thread::sleep(Duration::from_millis(1_800));
+    }
+    // The head in pieces, and another request behind it.
+    client.send("GET /a HTTP/1.1\r\nHos");
+    thread::sleep(Duration::from_millis(50));
+    client.send("t: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(fixture.judged(), (4, 4));
+    assert_eq!(fixture.cause("client_gone"), 0);
+}
+
+#[test]
 fn places_are_limited_and_free_again() {
     let upstream = Upstream::plain();
     let fixture = Fixture::before(upstream.address, "connections_max = 1");

@@ -132,6 +132,27 @@ fn what_http_1_could_misread_does_not_pass() {
     assert_eq!(fixture.cause("host_mismatch"), 1);
 }
 
+#[test]
+fn too_many_headers_are_refused_on_their_stream() {
+    let upstream = Upstream::plain();
+    let fixture = Fixture::before(upstream.address, "headers_max = 5");
+    run(async {
+        let mut client = client(fixture.v4).await;
+        let mut many = request("/", "198.51.100.7", "");
+        for number in 0..9 {
+            let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+            many.headers_mut().insert(name, "1".parse().unwrap());
+        }
+        let answer = client.send_request(many).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 431);
+        let answer = client
+            .send_request(request("/", "198.51.100.7", ""))
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    });
+}
+
 /// HTTP/2 in raw frames, for what no client library sends.
 #[test]
 fn line_ends_in_http_2_headers_reset_the_stream() {

@@ -185,6 +185,25 @@ fn much_passes_through_in_little_memory() {
     );
 }
 
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let upstream = Upstream::playing(|stream, _| {
+        let length = 64 << 20;
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        stream.write_all(&vec![0; length]).is_ok()
+    });
+    let fixture = Fixture::before(upstream.address, "body_timeout = \"1s\"");
+    let mut client = fixture.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    until("counted", || fixture.cause("body_timeout") == 1);
+    until("closed", || fixture.running().report().connections == 0);
+    assert_eq!(fixture.running().report().upstream_open, 0);
+}
+
 fn memory_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
