@@ -30,6 +30,7 @@ pub(crate) enum Width {
 pub(crate) enum Op {
     Add = 0x00,
     And = 0x50,
+    Multiply = 0x20,
     Left = 0x60,
     Right = 0x70,
     Xor = 0xa0,
@@ -87,6 +88,12 @@ impl Assembler {
     /// `*(to + offset) = immediate`.
     pub(crate) fn store_imm(&mut self, width: Width, to: u8, offset: i16, value: i32) -> &mut Self {
         self.push(0x62 | width as u8, to, 0, offset, value)
+    }
+
+    /// `to = ` a number of 64 bits.
+    pub(crate) fn wide(&mut self, to: u8, number: u64) -> &mut Self {
+        let [low, high] = [number as u32, (number >> 32) as u32].map(u32::cast_signed);
+        self.push(0x18, to, 0, 0, low).push(0, 0, 0, 0, high)
     }
 
     /// `to = ` a map.

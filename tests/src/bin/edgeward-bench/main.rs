@@ -67,18 +67,19 @@ fn run(settings: &Settings) -> Result<Figures> {
     }
     eprintln!("setting up: lists, agents, peers");
     let population = Population::draw(settings.largest());
-    let floor = FloorLab::new()?;
-    let agents = settings
-        .sizes
-        .iter()
-        .map(|entries| AgentLab::new(&population, *entries))
-        .collect::<Result<Vec<_>>>()?;
+    let agents = ready_agents(settings, &population, None)?;
+    let beside = match &settings.beside {
+        Some(binary) => ready_agents(settings, &population, Some(binary))?,
+        None => Vec::new(),
+    };
+    let floor = FloorLab::new(agents.last().context("no agent")?)?;
     let mut peers = Vec::new();
     if settings.runs(Part::Throughput) || settings.runs(Part::Load) {
         peers = ready_peers(settings, &population, &mut figures.missing);
     }
     if settings.runs(Part::Throughput) {
-        figures.cases = Stage::new(settings, &population, &floor, &agents, &peers)?.measure()?;
+        figures.cases =
+            Stage::new(settings, &population, &floor, &agents, &beside, &peers)?.measure()?;
     }
     if settings.runs(Part::Verdict) {
         figures.costs = verdict::measure(settings, &population, &floor, &agents)?;
@@ -90,6 +91,18 @@ fn run(settings: &Settings) -> Result<Figures> {
         figures.load = Some(load::measure(settings, &population, &peers)?);
     }
     Ok(figures)
+}
+
+/// Agents with lists of each size.
+fn ready_agents(
+    settings: &Settings,
+    population: &Population,
+    binary: Option<&Path>,
+) -> Result<Vec<AgentLab>> {
+    let sizes = settings.sizes.iter();
+    sizes
+        .map(|entries| AgentLab::new(population, *entries, binary))
+        .collect()
 }
 
 /// The peers that this machine can run, each with the largest list it holds.

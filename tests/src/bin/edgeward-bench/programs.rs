@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use lab::Result;
 
 use crate::asm::{Assembler, Compare, Op, Width};
-use crate::sys;
+use crate::sys::{self, MappedArray};
 
 /// `XDP_DROP`.
 pub(crate) const DROP: i32 = 1;
@@ -19,9 +19,33 @@ pub(crate) fn bare(action: i32) -> Result<OwnedFd> {
     Ok(sys::load_xdp("bench_bare", &code.finish()?)?)
 }
 
+/// What a program does once it has read the headers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum After {
+    /// Nothing.
+    Nothing,
+    /// Reads one of so many cache lines (a power of two), picked by a hash of the source.
+    Touch(u32),
+    /// The same, and adds one to a counter in it.
+    Count(u32),
+}
+
+impl After {
+    /// The lines. What they hold does not matter, only where they are.
+    fn array(self) -> Result<Option<(MappedArray, u32)>> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Touch(lines) | Self::Count(lines) => {
+                Ok(Some((MappedArray::new(lines, LINE_WORDS)?, lines)))
+            }
+        }
+    }
+}
+
 /// A program that reads what every filter by source has to read, and returns `action`: Ethernet type, IPv4 with its
-/// header length or IPv6, source and destination address, protocol, ports. No tags, no extension headers.
-pub(crate) fn parse(action: i32) -> Result<OwnedFd> {
+/// header length or IPv6, source and destination address, protocol, ports. No tags, no extension headers. What it does then is `after`.
+pub(crate) fn parse(action: i32, after: After) -> Result<OwnedFd> {
+    let lines = after.array()?;
     let mut code = Assembler::default();
     code.load(Width::Word, 7, 1, 0)
         .load(Width::Word, 8, 1, 4)
@@ -40,7 +64,8 @@ pub(crate) fn parse(action: i32) -> Result<OwnedFd> {
         .imm(Op::And, 4, 15)
         .imm(Op::Left, 4, 2)
         .jump_imm(Compare::Less, 4, 20, "out")
-        .load(Width::Word, 5, 7, 26)
+        .load(Width::Word, 9, 7, 26)
+        .reg(Op::Move, 5, 9)
         .store(Width::Word, 10, -8, 5)
         .load(Width::Word, 5, 7, 30)
         .store(Width::Word, 10, -16, 5)
@@ -54,7 +79,7 @@ pub(crate) fn parse(action: i32) -> Result<OwnedFd> {
         .jump_reg(Compare::Greater, 3, 8, "out")
         .load(Width::Word, 5, 2, 0)
         .store(Width::Word, 10, -32, 5)
-        .jump("out");
+        .jump("judge");
     code.label("v6")
         .reg(Op::Move, 2, 7)
         .imm(Op::Add, 2, 58)
@@ -67,8 +92,31 @@ pub(crate) fn parse(action: i32) -> Result<OwnedFd> {
         .store(Width::Byte, 10, -40, 5)
         .load(Width::Word, 5, 7, 54)
         .store(Width::Word, 10, -48, 5);
+    code.load(Width::Double, 9, 7, 30).label("judge");
+    if let Some(lines) = &lines {
+        touch(&mut code, lines, after);
+    }
     code.label("out").imm(Op::Move, 0, action).exit();
     Ok(sys::load_xdp("bench_parse", &code.finish()?)?)
+}
+
+/// Hashes the source in r9 and visits its line; what that holds decides whether the frame is dropped, as it would in a
+/// filter.
+fn touch(code: &mut Assembler, (array, lines): &(MappedArray, u32), after: After) {
+    // The top bits of a product depend on all of the source.
+    code.wide(1, HASH)
+        .reg(Op::Multiply, 9, 1)
+        .imm(Op::Right, 9, 64 - lines.ilog2().cast_signed())
+        .store(Width::Word, 10, -4, 9);
+    look_up_or(code, array.as_fd(), "out");
+    code.load(Width::Double, 3, 0, 0)
+        .jump_imm(Compare::NotEqual, 3, 0, "pass");
+    if matches!(after, After::Count(_)) {
+        code.load(Width::Double, 3, 0, 56)
+            .imm(Op::Add, 3, 1)
+            .store(Width::Double, 0, 56, 3);
+    }
+    code.jump("out").label("pass").imm(Op::Move, 0, PASS).exit();
 }
 
 /// Where the generator takes sources from and where it sends frames.
@@ -149,11 +197,15 @@ fn next_source(code: &mut Assembler, route: &Route<'_>, frame: &[u8]) -> Result<
 
 /// Looks up the key at r10 - 4.
 fn look_up(code: &mut Assembler, map: BorrowedFd<'_>) {
+    look_up_or(code, map, "drop");
+}
+
+fn look_up_or(code: &mut Assembler, map: BorrowedFd<'_>, absent: &'static str) {
     code.map(1, map)
         .reg(Op::Move, 2, 10)
         .imm(Op::Add, 2, -4)
         .call(HELPER_LOOKUP)
-        .jump_imm(Compare::Equal, 0, 0, "drop");
+        .jump_imm(Compare::Equal, 0, 0, absent);
 }
 
 fn redirect(code: &mut Assembler, route: &Route<'_>) -> Result<OwnedFd> {
@@ -189,6 +241,10 @@ pub(crate) fn borrow(program: &OwnedFd) -> BorrowedFd<'_> {
 pub(crate) const CURSOR_WORDS: u32 = 5;
 /// Frames between two looks at the clock: one batch of a live run.
 const TIMED_EVERY: u32 = 64;
+/// Words of a cache line.
+const LINE_WORDS: u32 = 8;
+/// 2^64 divided by the golden ratio.
+const HASH: u64 = 0x9e37_79b9_7f4a_7c15;
 const HELPER_LOOKUP: i32 = 1;
 const HELPER_TIME: i32 = 5;
 const HELPER_REDIRECT: i32 = 23;

@@ -160,7 +160,10 @@ pub(crate) fn subject(subject: Subject) -> &'static str {
         Subject::Floor(Floor::Bare) => "bare XDP_DROP",
         Subject::Floor(Floor::ParseDrop) => "parse and DROP",
         Subject::Floor(Floor::ParsePass) => "parse and PASS",
+        Subject::Floor(Floor::Touch) => "parse, read one line of an array, DROP²",
+        Subject::Floor(Floor::Count) => "the same, and count in it²",
         Subject::Edgeward => "**Edgeward**",
+        Subject::Beside => "Edgeward, other build",
         Subject::Peer(peer) => peer.name(),
     }
 }
@@ -262,8 +265,11 @@ Every round visits every line; the figure is the median.
 
 const FOOTNOTE: &str = "
 ¹ What passes goes on into the network stack, which costs more than any verdict. So that the stack does not hide the
-program, the time beyond parse-and-PASS is added to parse-and-DROP's, and the share is that sum's. Passed frames carry
-another station's hardware address, and the stack drops them at once. The last column compares the raw rates.";
+program, the time beyond parse-and-PASS is added to parse-and-DROP's, and the share is that sum's. A rule of the raw
+table behind all contenders drops what they let through. The last column compares the raw rates.
+
+² What this machine's memory alone costs: a program that reads the headers, hashes the source and visits one random
+cache line of an array as large as Edgeward's of exact entries. Whoever keeps a million entries pays at least that.";
 
 const VERDICTS: &str = "
 ## Cost of a verdict

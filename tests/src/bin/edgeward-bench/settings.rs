@@ -1,6 +1,8 @@
 //! The command line: what is measured, how long, and whether the documentation is written.
 
-use anyhow::bail;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
 use lab::Result;
 
 use crate::sys;
@@ -12,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) quick: bool,
     /// Regenerate `docs/performance.md` and its plot.
     pub(crate) write: bool,
+    /// Another build of the agent, measured beside this one.
+    pub(crate) beside: Option<PathBuf>,
     /// Parts to run.
     pub(crate) parts: Vec<Part>,
     /// Entries of each family, ascending, 0 first.
@@ -57,10 +61,13 @@ impl Part {
 
 impl Settings {
     /// Reads the command line; `None` when only help was asked for.
-    pub(crate) fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
+    pub(crate) fn from_arguments(
+        mut arguments: impl Iterator<Item = String>,
+    ) -> Result<Option<Self>> {
         let mut settings = Self {
             quick: false,
             write: false,
+            beside: None,
             parts: Vec::new(),
             sizes: vec![0, 10_000, 100_000, 1_000_000],
             rounds: 7,
@@ -69,7 +76,7 @@ impl Settings {
             keys: 8,
             cpu: sys::last_cpu()?,
         };
-        for argument in arguments {
+        while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--help" | "-h" => {
                     print!("{HELP}");
@@ -82,6 +89,10 @@ impl Settings {
                     (settings.blocks, settings.keys) = (50, 2);
                 }
                 "--write" => settings.write = true,
+                "--beside" => {
+                    let path = arguments.next().context("--beside needs a path")?;
+                    settings.beside = Some(PathBuf::from(path));
+                }
                 word => match Part::ALL.iter().find(|(name, _)| *name == word) {
                     Some((_, part)) => settings.parts.push(*part),
                     None => bail!("unknown argument {word:?}\n{HELP}"),
@@ -92,6 +103,9 @@ impl Settings {
             settings.parts = Part::ALL.map(|(_, part)| part).to_vec();
         } else if settings.write {
             bail!("--write needs all parts: the documents hold the figures of one whole run");
+        }
+        if settings.write && settings.beside.is_some() {
+            bail!("--write shows one build: leave --beside out");
         }
         if settings.write && settings.quick {
             bail!("--write needs a whole run: --quick measures small lists only");
@@ -113,8 +127,11 @@ impl Settings {
 const HELP: &str = "\
 Measures Edgeward and its peers side by side in one run. Needs root.
 
-Usage: cargo xtask bench -- [--quick] [--write] [throughput] [verdict] [load] [block] [gateway] [endpoint] [chain]
+Usage: cargo xtask bench -- [--quick] [--write] [--beside PATH] [throughput] [verdict] [load] [block] [gateway]
+                            [endpoint] [chain]
 
   --quick   smoke run with small lists, under a minute; its figures say little
   --write   regenerate docs/performance.md and docs/performance.svg from this run
+  --beside PATH
+            measure the throughput of another build of the agent in the same rounds: what a change is worth
 ";

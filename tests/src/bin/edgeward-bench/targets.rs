@@ -86,15 +86,32 @@ fn throughput(figures: &Figures, targets: &mut Vec<Target>) {
             }
         }
     }
-    let edgeward = figures.case(Subject::Edgeward, Family::V4, Some(figures.largest), true);
-    for peer in [Peer::Nft, Peer::Ipset] {
-        let peer_case = figures.case(Subject::Peer(peer), Family::V4, Some(figures.largest), true);
-        if let (Some(edgeward), Some(other)) = (edgeward, peer_case) {
-            let what = format!("IPv4, blocked sources, against {}", peer.name());
-            let times = edgeward.rate() / other.rate().max(1.0);
-            targets.push(Target::at_least(what, 3.0, times, |times| {
-                format!("{times:.2} ×")
-            }));
+    for (peer, blocked) in [
+        (Peer::Nft, true),
+        (Peer::Ipset, true),
+        (Peer::Nft, false),
+        (Peer::Ipset, false),
+    ] {
+        let find = |subject| figures.case(subject, Family::V4, Some(figures.largest), blocked);
+        let (Some(edgeward), Some(other)) = (find(Subject::Edgeward), find(Subject::Peer(peer)))
+        else {
+            continue;
+        };
+        // As shares of parse-and-DROP: where frames pass, what the stack does with them is taken out of both.
+        let shares = (
+            share_of_parse(figures, edgeward),
+            share_of_parse(figures, other),
+        );
+        if let (Some(ours), Some(theirs)) = shares {
+            let sources = if blocked { "blocked" } else { "random" };
+            let what = format!("IPv4, {sources} sources, against {}", peer.name());
+            let raw = edgeward.rate() / other.rate().max(1.0);
+            let mut target =
+                Target::at_least(what, 3.0, ours / theirs, |times| format!("{times:.2} ×"));
+            if !blocked {
+                target.figure = format!("{} (raw rates {raw:.2} ×)", target.figure);
+            }
+            targets.push(target);
         }
     }
     for family in Family::ALL {

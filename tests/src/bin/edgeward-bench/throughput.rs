@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use lab::xdp::run_live;
 use lab::{EDGE, Lab, Result, WIRE};
 
-use crate::contenders::{AgentLab, Floor, FloorLab, Peer, PeerLab};
+use crate::contenders::{AgentLab, Floor, FloorLab, Peer, PeerLab, passed};
 use crate::programs::{self, Route};
 use crate::settings::Settings;
 use crate::stats::median;
@@ -21,6 +21,8 @@ use crate::traffic::{Family, Population, SOURCES, template};
 pub(crate) enum Subject {
     Floor(Floor),
     Edgeward,
+    /// Another build of the agent.
+    Beside,
     Peer(Peer),
 }
 
@@ -44,6 +46,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) floor: &'a FloorLab,
     pub(crate) agents: &'a [AgentLab],
+    pub(crate) beside: &'a [AgentLab],
     pub(crate) peers: &'a [PeerLab],
     sources: Vec<(Family, usize, MappedArray)>,
     cursor: MappedArray,
@@ -80,6 +83,7 @@ impl<'a> Stage<'a> {
         population: &Population,
         floor: &'a FloorLab,
         agents: &'a [AgentLab],
+        beside: &'a [AgentLab],
         peers: &'a [PeerLab],
     ) -> Result<Self> {
         let mut sources = Vec::new();
@@ -92,6 +96,7 @@ impl<'a> Stage<'a> {
             settings,
             floor,
             agents,
+            beside,
             peers,
             sources,
             cursor: MappedArray::new(1, programs::CURSOR_WORDS)?,
@@ -108,20 +113,19 @@ impl<'a> Stage<'a> {
             };
             floor(Floor::Bare, true);
             floor(Floor::ParseDrop, true);
+            floor(Floor::Touch, true);
+            floor(Floor::Count, true);
             floor(Floor::ParsePass, false);
-            for agent in self.agents {
-                if agent.entries > 0 {
-                    cases.push(Case::new(Subject::Edgeward, family, agent.entries, true));
+            let beside = self.beside.iter().map(|agent| (Subject::Beside, agent));
+            let agents = self.agents.iter().map(|agent| (Subject::Edgeward, agent));
+            let agents = agents.chain(beside).map(|(who, lab)| (who, lab.entries));
+            let peers = self.peers.iter();
+            let peers = peers.map(|peer| (Subject::Peer(peer.peer), peer.entries));
+            for (subject, entries) in agents.chain(peers) {
+                if entries > 0 {
+                    cases.push(Case::new(subject, family, entries, true));
                 }
-                cases.push(Case::new(Subject::Edgeward, family, agent.entries, false));
-            }
-            for peer in self.peers {
-                cases.push(Case::new(
-                    Subject::Peer(peer.peer),
-                    family,
-                    peer.entries,
-                    true,
-                ));
+                cases.push(Case::new(subject, family, entries, false));
             }
         }
         cases
@@ -155,7 +159,7 @@ impl<'a> Stage<'a> {
     fn visit(&self, case: &mut Case) -> Result<()> {
         // Held until the run is over: dropping it takes the floor off.
         let _attached = match case.subject {
-            Subject::Floor(floor) => Some(self.floor.attach(floor)?),
+            Subject::Floor(floor) => Some(self.floor.attach(floor, case.family)?),
             _ => None,
         };
         let peer = match case.subject {
@@ -164,10 +168,12 @@ impl<'a> Stage<'a> {
         };
         let lab = match (case.subject, peer) {
             (_, Some(peer)) => &peer.lab,
-            (Subject::Edgeward, _) => &self.agent(case.entries)?.lab,
+            (Subject::Edgeward, _) => &agent(self.agents, case.entries)?.lab,
+            (Subject::Beside, _) => &agent(self.beside, case.entries)?.lab,
             _ => &self.floor.lab,
         };
-        let passed_before = peer.map(PeerLab::passed).transpose()?;
+        let passed = || peer.map(|peer| passed(&peer.lab, case.family)).transpose();
+        let passed_before = passed()?;
         // Caches and branch predictors of the case before go first, and the rate so far sets the number of frames.
         let warm = self.send(lab, case, WARM_FRAMES)?;
         let frames = (warm.rate * self.settings.seconds).clamp(f64::from(WARM_FRAMES), FRAMES_MAX);
@@ -177,7 +183,7 @@ impl<'a> Stage<'a> {
             reason = "clamped"
         )]
         let run = self.send(lab, case, frames as u32)?;
-        let refused = match (peer.map(PeerLab::passed).transpose()?, passed_before) {
+        let refused = match (passed()?, passed_before) {
             (Some(after), Some(before)) => {
                 1.0 - ratio(after.saturating_sub(before), warm.received + run.received)
             }
@@ -195,13 +201,6 @@ impl<'a> Stage<'a> {
         };
         case.rates.push(run.rate);
         Ok(())
-    }
-
-    fn agent(&self, entries: usize) -> Result<&AgentLab> {
-        self.agents
-            .iter()
-            .find(|agent| agent.entries == entries)
-            .context("no such agent")
     }
 
     fn peer(&self, peer: Peer, entries: usize) -> Result<&PeerLab> {
@@ -225,7 +224,7 @@ impl<'a> Stage<'a> {
             mask: i32::try_from(SOURCES - 1)?,
             interface: interface_index(lab)?,
         };
-        let frame = template(case.family, !case.blocked);
+        let frame = template(case.family);
         let generator = match case.family {
             Family::V4 => programs::generator4(&route, &frame)?,
             Family::V6 => programs::generator6(&route, &frame)?,
@@ -255,6 +254,13 @@ impl<'a> Stage<'a> {
             rate,
         })
     }
+}
+
+fn agent(agents: &[AgentLab], entries: usize) -> Result<&AgentLab> {
+    let mut agents = agents.iter();
+    agents
+        .find(|agent| agent.entries == entries)
+        .context("no such agent")
 }
 
 /// What one run came to.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lab::frames::{Frame, flags};
-use lab::{EDGE_MAC, ROUTER_MAC, Result};
+use lab::{AgentConfig, EDGE_MAC, ROUTER_MAC, Result};
 
 use crate::sys::MappedArray;
 
@@ -130,9 +130,8 @@ impl Population {
     }
 }
 
-/// The frame the generator starts from: a TCP SYN to port 443, 60 bytes (74 for IPv6). Where it is meant to pass, it
-/// carries another station's hardware address, so that the stack drops what the program let through at once.
-pub(crate) fn template(family: Family, passes: bool) -> Vec<u8> {
+/// The frame the generator starts from: a TCP SYN to port 443, 60 bytes (74 for IPv6), the same for all contenders.
+pub(crate) fn template(family: Family) -> Vec<u8> {
     let (source, target): (IpAddr, IpAddr) = match family {
         Family::V4 => (
             Ipv4Addr::UNSPECIFIED.into(),
@@ -143,13 +142,8 @@ pub(crate) fn template(family: Family, passes: bool) -> Vec<u8> {
             Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into(),
         ),
     };
-    let target_mac = if passes {
-        [0x02, 0xed, 0, 0, 0, 0xfe]
-    } else {
-        EDGE_MAC
-    };
     let mut frame = Frame::between(source, target)
-        .macs(ROUTER_MAC, target_mac)
+        .macs(ROUTER_MAC, EDGE_MAC)
         .tcp(50_000, 443, flags::SYN)
         .build();
     // The shortest frame that a wire carries, without its check sequence.
@@ -164,7 +158,7 @@ pub(crate) fn frame_from(source: IpAddr) -> Vec<u8> {
     } else {
         Family::V6
     };
-    let mut frame = template(family, false);
+    let mut frame = template(family);
     let (offset, octets) = match source {
         IpAddr::V4(address) => (26, address.octets().to_vec()),
         IpAddr::V6(address) => (22, address.octets().to_vec()),
@@ -202,8 +196,37 @@ fn is_public(address: u32) -> bool {
     !matches!(
         (a, b, c),
         (0 | 10 | 127 | 224.., ..) | (192, 0, 2) | (198, 51, 100) | (203, 0, 113)
+    ) && !IN_ZONES
+        .iter()
+        .any(|(net, length)| address >> (32 - length) == net >> (32 - length))
+}
+
+/// The zones of every Edgeward lab: networks of a size and number as large proxies have, and an exempt office.
+pub(crate) fn zones(config: AgentConfig) -> AgentConfig {
+    let proxies: Vec<String> = IN_ZONES
+        .iter()
+        .map(|(net, length)| format!("{}/{length}", Ipv4Addr::from(*net)))
+        .chain(["2001:db8:9::/48", "2001:db8:c000::/35"].map(str::to_owned))
+        .collect();
+    let proxies: Vec<&str> = proxies.iter().map(String::as_str).collect();
+    config.zone("proxies", &["trusted-proxy"], &proxies).zone(
+        "office",
+        &["exempt"],
+        &["198.51.100.0/24", "2001:db8:e::/48"],
     )
 }
+
+/// IPv4 networks of the proxy zone. Sources beside them share their /16.
+const IN_ZONES: [(u32, u32); 8] = [
+    (0x0d20_0000, 13),
+    (0x2ea0_4000, 18),
+    (0x3f51_8000, 19),
+    (0x5fd0_1000, 20),
+    (0x8d65_4000, 18),
+    (0x9a53_0000, 16),
+    (0xb5e4_d400, 22),
+    (0xc629_8000, 17),
+];
 
 /// Sources that the generator goes through, a power of two.
 pub(crate) const SOURCES: usize = 1 << 20;

@@ -88,7 +88,7 @@ fn cost(
         false => population.others(family, wanted),
     };
     let frames: Vec<Vec<u8>> = addresses.into_iter().map(frame_from).collect();
-    let parse = floor.program(Floor::ParseDrop);
+    let parse = floor.program(Floor::ParseDrop, family);
     let expected = if hit { Action::Drop } else { Action::Pass };
     for frame in frames.iter().take(settings.keys) {
         let run = test_run(agent.program.as_fd(), frame, 1)?;
