@@ -92,8 +92,9 @@ impl Assembler {
 
     /// `to = ` a number of 64 bits.
     pub(crate) fn wide(&mut self, to: u8, number: u64) -> &mut Self {
-        let [low, high] = [number as u32, (number >> 32) as u32].map(u32::cast_signed);
-        self.push(0x18, to, 0, 0, low).push(0, 0, 0, 0, high)
+        let [a, b, c, d, high @ ..] = number.to_le_bytes();
+        self.push(0x18, to, 0, 0, i32::from_le_bytes([a, b, c, d]))
+            .push(0, 0, 0, 0, i32::from_le_bytes(high))
     }
 
     /// `to = ` a map.
