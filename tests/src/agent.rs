@@ -190,6 +190,23 @@ impl Agent {
             .signal(signal)
     }
 
+    /// Makes it hang with SIGSTOP; every thread of it stands still when this returns. SIGCONT lets it go on.
+    ///
+    /// # Errors
+    /// When it is not running, or a thread goes on.
+    pub fn hang(&mut self) -> Result<()> {
+        self.signal(libc::SIGSTOP)?;
+        let id = self.id().context("the agent was never started")?;
+        let deadline = Instant::now() + STOP_MAX;
+        while !stands_still(id)? {
+            if Instant::now() >= deadline {
+                bail!("a thread of the agent goes on");
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     /// True while its process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::running)
@@ -330,6 +347,19 @@ pub fn binary() -> Result<PathBuf> {
         .max();
     let (_, path) = newest.context("there is no agent to test: run `cargo xtask build`")?;
     Ok(path.canonicalize()?)
+}
+
+/// Whether every thread of a process is stopped: the signal reaches them one after the other.
+fn stands_still(id: u32) -> Result<bool> {
+    for entry in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let stat = std::fs::read_to_string(entry?.path().join("stat"))?;
+        // The second field is the name in brackets and may hold anything; the state follows the last bracket.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        if !state.is_some_and(|state| state.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn text_of(path: &Path) -> Result<&str> {

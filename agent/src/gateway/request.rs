@@ -184,12 +184,19 @@ async fn refuse(
     conn.shared.gate.took(Via::Gateway, began.elapsed());
     let expects = headers.contains_key(header::EXPECT);
     let mut close = false;
-    if conn.is_http1 && !body.is_end_stream() {
+    if !body.is_end_stream() {
         let fits = body
             .size_hint()
             .exact()
             .is_none_or(|bytes| bytes <= DRAINED_BYTES_MAX);
-        close = expects || !fits || !drained(&mut body).await;
+        if conn.is_http1 {
+            close = expects || !fits || !drained(&mut body).await;
+        } else if fits && !expects {
+            // The reset of a stream whose body nobody reads can overtake its answer: the client then sees an error
+            // and no refusal. Nothing else bounds how long a stream may take.
+            let reading = drained(&mut body);
+            let _ = conn.worker.wheel.within(DRAINING_MAX, reading).await;
+        }
     }
     share.ended();
     respond::refused(refusal, headers, share, close)
@@ -286,3 +293,5 @@ type NoLines = std::iter::Empty<&'static [u8]>;
 
 /// Bytes of a refused request's body that are read, so that the connection can go on.
 const DRAINED_BYTES_MAX: u64 = 65_536;
+/// Longest an HTTP/2 stream's refused body is waited for.
+const DRAINING_MAX: Duration = Duration::from_secs(2);

@@ -52,7 +52,7 @@ fn outage(caller: Caller, name: &str) -> Result<()> {
     let [down, hanging] = caller.closed;
     steps.step("before", || judges(&world));
     // First the hang: the proxy has connections open to the agent, and no refusal warns it.
-    world.agent.signal(libc::SIGSTOP)?;
+    world.agent.hang()?;
     steps.step("hanging", || absent(&world, hanging));
     world.agent.signal(libc::SIGCONT)?;
     steps.step("after hanging", || recovers(&world));

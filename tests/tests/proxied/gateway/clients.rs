@@ -175,6 +175,7 @@ fn real_clients() -> Result<()> {
     let mut steps = Steps::default();
     world.judges(OPEN)?;
     steps.step("curl", || curl(&world));
+    steps.step("refused uploads over HTTP/2", || refused_uploads(&world));
     steps.step("Python", || python(&world));
     steps.step("h2load", || h2load(&world));
     steps.step("wrk", || wrk(&world));
@@ -255,6 +256,36 @@ fn curl(world: &World) -> Result<()> {
         .iter()
         .any(|received| received.path() == "/curl" && received.values("x-scheme") == ["https"]);
     ensure!(secure, "the application was not spoken to over TLS");
+    Ok(())
+}
+
+/// The refusal must not be overtaken by the end of a stream whose body nobody wants.
+fn refused_uploads(world: &World) -> Result<()> {
+    let forwarded = format!("X-Forwarded-For: {ATTACKER}");
+    let url = format!(
+        "https://{}/curl",
+        world.at(world.lab.proxy.v4().into(), TLS)
+    );
+    for _ in 0..20 {
+        let argv = [
+            "curl",
+            "-ksS",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-m",
+            "10",
+            "--http2",
+            "-H",
+            &forwarded,
+            "-d",
+            "user=a&password=b",
+            &url,
+        ];
+        let status = world.lab.proxy.run(&argv)?.success()?;
+        ensure!(status == "403", "a refused POST over HTTP/2: {status}");
+    }
     Ok(())
 }
 

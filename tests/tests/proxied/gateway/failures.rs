@@ -20,7 +20,7 @@ fn outages() -> Result<()> {
     steps.step("killed", || absent(&world));
     world.agent.launch()?;
     steps.step("back", || judges(&world));
-    world.agent.signal(libc::SIGSTOP)?;
+    world.agent.hang()?;
     steps.step("hanging", || absent(&world));
     world.agent.signal(libc::SIGCONT)?;
     steps.step("going on", || judges(&world));
