@@ -228,21 +228,43 @@ pub(super) fn v6_groups(text: &[u8]) -> Option<Ipv6Addr> {
     Some(Ipv6Addr::from(groups))
 }
 
-/// The value of up to four hexadecimal digits, and how many there are.
+/// The value of up to four hexadecimal digits, and how many there are. By table: whether a digit is a letter
+/// cannot be predicted, and a wrong guess costs more than the rest.
 fn hex_group(text: &[u8]) -> (u16, usize) {
     let mut value = 0;
     let mut digits = 0;
-    for byte in text.iter().take(4) {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            _ => break,
+    while digits < 4 {
+        let Some(byte) = text.get(digits) else {
+            break;
         };
+        let digit = HEX.get(usize::from(*byte)).copied().unwrap_or(NO_DIGIT);
+        if digit == NO_DIGIT {
+            break;
+        }
         value = value << 4 | u16::from(digit);
         digits += 1;
     }
     (value, digits)
+}
+
+/// By byte, the value of a hexadecimal digit.
+static HEX: [u8; 256] = hex_table();
+const NO_DIGIT: u8 = 16;
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler"
+)]
+const fn hex_table() -> [u8; 256] {
+    let mut table = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        table[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
 }
 
 /// 0 to 65535.
