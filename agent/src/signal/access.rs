@@ -1,6 +1,6 @@
 //! Access logs of nginx and Apache in the combined format and its kin.
 
-use super::{LogFormat, Maker, NO_TIME, Rejection, Routes, Told, address, time};
+use super::{LogFormat, Maker, NO_ADDRESS, NO_TIME, Rejection, Routes, Told, address, time};
 use crate::policy::signal::{Flow, Outcome, Signal};
 
 /// Reads `ADDRESS - USER [TIME] "METHOD PATH PROTOCOL" STATUS SIZE "REFERER" "USER AGENT"`, with a virtual host
@@ -60,7 +60,7 @@ impl LogFormat for AccessLog {
         let path = request.target.split('?').next();
         found.push(self.maker.signal(Told {
             time_ms: time::common_log(request.time).ok_or(NO_TIME)?,
-            client: address(request.client).ok_or(NOT_COMBINED)?,
+            client: address(request.client).ok_or(NO_ADDRESS)?,
             flow,
             outcome,
             user,
@@ -76,17 +76,7 @@ impl<'a> Request<'a> {
         // The user is the only part before the time that may hold a bracket, and the time the only one
         // that looks like a time.
         let (head, time, rest) = split_time(line)?;
-        let (first, after) = head.split_once(' ')?;
-        let (client, after) = if address(first).is_some() {
-            (first, after)
-        } else {
-            // A virtual host is first, or a client that was looked up by name.
-            let (second, rest) = after.trim_start().split_once(' ')?;
-            address(second)?;
-            (second, rest)
-        };
-        // `identd user`: the first word is the identity, the rest the user, which may hold spaces.
-        let (_, user) = after.trim_start().split_once(' ').unwrap_or(("", "-"));
+        let (client, user) = who(head)?;
         let (request, rest) = quoted(rest)?;
         let mut numbers = rest.split_ascii_whitespace();
         let status = numbers.next()?.parse().ok()?;
@@ -98,7 +88,7 @@ impl<'a> Request<'a> {
         let mut words = request.split(' ');
         Some(Self {
             client,
-            user: user.trim(),
+            user,
             time,
             method: words.next().unwrap_or_default(),
             target: words.next().unwrap_or_default(),
@@ -106,6 +96,27 @@ impl<'a> Request<'a> {
             agent: agent.map_or("", |(agent, _)| agent),
         })
     }
+}
+
+/// Client and user of what is before the time: `[HOST ][FORWARDED, FORWARDED ]ADDRESS IDENTITY USER`.
+///
+/// The last address is the one that the server saw; what a header says is to its left. The user may hold
+/// spaces, addresses and dashes, so the first dash by itself, or the word behind the first address, is the
+/// identity (that of `identd`, which nobody runs).
+fn who(head: &str) -> Option<(&str, &str)> {
+    if let Some((addresses, user)) = head.split_once(" - ") {
+        let mut words = addresses.rsplit([' ', ',', '"']);
+        let client = words.find(|word| !word.is_empty())?;
+        return Some((client, user.trim()));
+    }
+    let (first, after) = head.split_once(' ')?;
+    let (client, after) = if address(first).is_some() {
+        (first, after)
+    } else {
+        after.trim_start().split_once(' ')?
+    };
+    let (_, user) = after.trim_start().split_once(' ')?;
+    Some((client, user.trim()))
 }
 
 /// What is before, in and behind the brackets around the time.

@@ -77,16 +77,19 @@ impl LogFormat for Authelia {
 impl<'a> Entry<'a> {
     fn outcome(&self) -> Option<(Flow, Outcome)> {
         let message = self.message;
+        let unknown =
+            self.error.contains("user not found") || message.ends_with(": user not found");
+        let failure = if unknown {
+            Outcome::UnknownUser
+        } else {
+            Outcome::Failure
+        };
         if message.starts_with("Unsuccessful ") && message.contains(" authentication attempt") {
-            let unknown = self.error.contains("user not found");
-            return Some((
-                Flow::SignIn,
-                if unknown {
-                    Outcome::UnknownUser
-                } else {
-                    Outcome::Failure
-                },
-            ));
+            return Some((Flow::SignIn, failure));
+        }
+        // Since 4.39, of users that do not exist.
+        if message.starts_with("Error occurred getting details for user with username input") {
+            return Some((Flow::SignIn, failure));
         }
         // The first factor alone signs in only where there is no second; what follows it tells.
         if message.starts_with("Successful ") && message.contains(" authentication attempt") {
@@ -98,16 +101,12 @@ impl<'a> Entry<'a> {
             .then_some((Flow::Recovery, Outcome::Failure))
     }
 
-    /// The name between quotes behind `user`.
+    /// The name between quotes. What follows it has none, so the last quote ends it.
     fn user(&self) -> Option<&'a str> {
-        let (_, rest) = self.message.split_once("user ")?;
-        let quote = rest
-            .chars()
-            .next()
-            .filter(|first| matches!(first, '\'' | '"' | '\\'))?;
-        let inner = rest.trim_start_matches(['\\', '\'', '"']);
-        let end = inner.rfind(if quote == '\'' { '\'' } else { '"' });
-        end.and_then(|end| inner.get(..end))
-            .map(|name| name.trim_end_matches('\\'))
+        let start = self.message.find(['\'', '"'])?;
+        let quote = self.message.get(start..)?.chars().next()?;
+        let inner = self.message.get(start + 1..)?;
+        let end = inner.rfind(quote)?;
+        inner.get(..end).map(|name| name.trim_end_matches('\\'))
     }
 }

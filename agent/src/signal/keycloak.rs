@@ -14,9 +14,9 @@ pub struct Keycloak {
 /// The fields of an event that count.
 #[derive(Default)]
 struct Event<'a> {
-    kind: &'a str,
-    error: &'a str,
-    client: &'a str,
+    kind: Option<&'a str>,
+    error: Option<&'a str>,
+    client: Option<&'a str>,
     user: Option<&'a str>,
 }
 
@@ -39,7 +39,7 @@ impl Keycloak {
         };
         found.push(self.maker.signal(Told {
             time_ms: time_ms.ok_or(NO_TIME)?,
-            client: address(event.client).ok_or(NO_ADDRESS)?,
+            client: event.client.and_then(address).ok_or(NO_ADDRESS)?,
             flow,
             outcome,
             user: event.user,
@@ -71,31 +71,35 @@ impl LogFormat for Keycloak {
 }
 
 impl<'a> Event<'a> {
+    /// The first of each name counts: what clients choose (redirect, user name) comes behind what the server
+    /// says, and may look like it.
     fn of(message: &'a str) -> Self {
         let mut event = Self::default();
         for (name, value) in Pairs::new(message) {
-            match name {
-                "type" => event.kind = value,
-                "error" => event.error = value,
-                "ipAddress" => event.client = value,
-                "username" => event.user = Some(value),
-                _ => {}
-            }
+            let field = match name {
+                "type" => &mut event.kind,
+                "error" => &mut event.error,
+                "ipAddress" => &mut event.client,
+                "username" => &mut event.user,
+                _ => continue,
+            };
+            field.get_or_insert(value);
         }
         event
     }
 
     fn outcome(&self) -> Option<(Flow, Outcome)> {
-        let failure = match self.error {
+        let error = self.error.unwrap_or_default();
+        let failure = match error {
             "user_not_found" | "invalid_user" | "email_not_found" => Outcome::UnknownUser,
             _ => Outcome::Failure,
         };
-        Some(match self.kind {
+        Some(match self.kind? {
             "LOGIN" => (Flow::SignIn, Outcome::Success),
             // Mistakes of clients and expired pages say nothing about whoever signs in.
             "LOGIN_ERROR"
                 if matches!(
-                    self.error,
+                    error,
                     "expired_code"
                         | "client_not_found"
                         | "invalid_redirect_uri"

@@ -421,6 +421,39 @@ fn access_logs_of_both_servers() {
         assert_eq!(signal.agent, agent, "{line}");
         assert_eq!(signal.time_ms, ms("2026-11-21T16:47:48Z"), "{line}");
     }
+    // Proxies' addresses ahead of the one that the server saw.
+    for (head, client) in [
+        ("10.0.0.2, 10.0.0.1, 192.0.2.1 - -", "192.0.2.1"),
+        ("\"10.5.102.222, 199.96.1.1\" 192.0.2.1 - -", "192.0.2.1"),
+        ("2001:db8::1, 10.225.192.17 192.0.2.1 - -", "192.0.2.1"),
+        (
+            "www.example.com \"10.5.102.222\" 192.0.2.1 - bob - 10.9.9.9",
+            "192.0.2.1",
+        ),
+        ("www.example.com:80 192.0.2.1 - -", "192.0.2.1"),
+        ("192.0.2.7:80 192.0.2.1 - -", "192.0.2.1"),
+        ("192.0.2.1 ident bob", "192.0.2.1"),
+    ] {
+        let line = format!("{head} {time} \"POST /login HTTP/1.1\" 401 12 \"-\" \"UA\"");
+        let clients: Vec<IpAddr> = read_all(&mut format, &line)
+            .iter()
+            .map(|s| s.client)
+            .collect();
+        assert_eq!(clients, [ip(client)], "{line}");
+    }
+    for head in [
+        "localhost - -",
+        "www.example.com unix: - -",
+        "www.example.com localhost, localhost - -",
+    ] {
+        let valid = format!("{head} {time} \"GET / HTTP/1.1\" 200 12 \"-\" \"UA\"");
+        assert_eq!(read_all(&mut format, &valid), [], "{valid}");
+        let line = format!("{head} {time} \"POST /login HTTP/1.1\" 401 12 \"-\" \"UA\"");
+        assert!(
+            rejected(&mut format, &line).contains("no IP address"),
+            "{line}"
+        );
+    }
     // HTTP's own authentication.
     let basic = |user: &str, status: u16| {
         format!("192.0.2.1 - {user} {time} \"GET /admin HTTP/1.1\" {status} 1 \"-\" \"UA\"")
@@ -462,6 +495,7 @@ fn keycloak_events() {
 2026-11-21 16:47:48,125 DEBUG [org.keycloak.events] (executor-thread-2) type="LOGIN", realmName="master", clientId="web", userId="u1", ipAddress="2001:db8::1", username="bob"
 2026-11-21 16:47:48,126 WARN  [org.keycloak.events] (executor-thread-2) type="RESET_PASSWORD_ERROR", ipAddress="192.0.2.3", error="user_not_found", username="eve"
 2026-11-21 16:47:48,127 WARN  [org.keycloak.events] (executor-thread-2) type="LOGIN_ERROR", ipAddress="192.0.2.3", error="expired_code"
+2026-11-21 16:47:48,130 WARN  [org.keycloak.events] (x) type=LOGIN_ERROR, ipAddress=192.0.2.9, error=user_not_found, username=x, type=LOGIN, ipAddress=10.1.1.1
 2026-11-21 16:47:48,128 INFO  [io.quarkus] (main) Keycloak 26.0 on JVM started in 5s
 	at org.keycloak.Something.run(Something.java:12)
 {"timestamp":"2026-11-21T16:47:48.129+00:00","level":"WARN","loggerName":"org.keycloak.events","message":"type=\"REGISTER_ERROR\", ipAddress=\"192.0.2.4\", error=\"email_in_use\", username=\"carol\""}"#;
@@ -496,6 +530,7 @@ fn keycloak_events() {
                 user("eve"),
                 126
             ),
+            ("192.0.2.9".to_owned(), SignIn, UnknownUser, user("x"), 130),
             (
                 "192.0.2.4".to_owned(),
                 Enrolment,
@@ -513,6 +548,9 @@ fn authelia_lines() {
 time="2026-11-21T16:47:48+01:00" level=error msg="Unsuccessful 1FA authentication attempt by user 'o\"neil'" error="invalid credentials" method=POST path=/api/firstfactor remote_ip=192.0.2.2 stack="github.com/x"
 time="2026-11-21T16:47:48Z" level=debug msg="Successful 1FA authentication attempt made by user 'john'" method=POST path=/api/firstfactor remote_ip=192.0.2.3
 {"level":"error","method":"POST","msg":"Unsuccessful TOTP authentication attempt by user 'john'","path":"/api/secondfactor/totp","remote_ip":"192.0.2.4","time":"2026-11-21T16:47:48Z"}
+time="2026-11-21T16:47:48+02:00" level=error msg="Unsuccessful 1FA authentication attempt by user 'eve': user not found" method=POST path=/api/firstfactor remote_ip=192.0.2.5 stack="x"
+time="2026-11-21T16:47:48+02:00" level=error msg="Error occurred getting details for user with username input 'eve' which usually indicates they do not exist" error="user not found" method=POST path=/api/firstfactor remote_ip=192.0.2.6 stack="x"
+time="2026-11-21T16:47:48+02:00" level=error msg="Unsuccessful Duo authentication attempt by user 'john': duo auth result: deny" method=POST path=/api/secondfactor/duo remote_ip=192.0.2.7
 time="2026-11-21T16:47:48Z" level=info msg="Listening for non-TLS connections on '[::]:9091' path '/'""#;
     let told: Vec<_> = read_all(&mut Authelia::new(maker()), log)
         .iter()
@@ -525,6 +563,9 @@ time="2026-11-21T16:47:48Z" level=info msg="Listening for non-TLS connections on
             ("192.0.2.2".to_owned(), Failure, user(r#"o\"neil"#)),
             ("192.0.2.3".to_owned(), Success, user("john")),
             ("192.0.2.4".to_owned(), Failure, user("john")),
+            ("192.0.2.5".to_owned(), UnknownUser, user("eve")),
+            ("192.0.2.6".to_owned(), UnknownUser, user("eve")),
+            ("192.0.2.7".to_owned(), Failure, user("john")),
         ]
     );
 }
