@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     cause::Cause,
+    line::Line,
     opening::{self, Opened},
     request::{self, handle},
     respond,
@@ -29,7 +30,7 @@ use super::{
     stream::Stream,
     upgrade::{self, Upgraded},
     wheel::{Alarm, Wheel},
-    wire::{Lent, Line, Wire},
+    wire::{Lent, Wire},
 };
 use crate::config::GatewayLimits;
 

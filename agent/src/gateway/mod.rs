@@ -24,6 +24,7 @@ mod head;
 mod headers;
 mod http1;
 mod http2;
+mod line;
 mod listeners;
 mod normal;
 mod opening;

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{cause::Cause, shared::Shared, wire::Line};
+use super::{cause::Cause, line::Line, shared::Shared};
 use crate::gate::Decision;
 
 /// Connections and requests of one service, over all workers.

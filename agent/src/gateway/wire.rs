@@ -5,11 +5,8 @@ use std::{
     cell::RefCell,
     io,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,26 +17,11 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use super::{
     cause::Cause,
     framing::{Framing, Phase, Stop},
+    line::Line,
     stream::Stream,
     wheel::{Alarm, Wheel},
 };
 use crate::config::GatewayLimits;
-
-/// What the requests of a connection tell its wire.
-#[derive(Debug, Default)]
-pub(super) struct Line {
-    /// HTTP/2 requests that have begun.
-    begun: AtomicU64,
-    /// Requests that have been answered to the end.
-    answered: AtomicU64,
-    /// The upgrade that was asked for does not happen.
-    declined: AtomicBool,
-    /// A body was cut off because of something the client did.
-    broken: AtomicBool,
-    /// Whoever reads waits for one of the above, not for the client.
-    waits: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -66,52 +48,6 @@ pub(super) struct Wire {
 
 /// hyper's view of a [`Wire`]; the connection keeps the wire itself.
 pub(super) struct Lent<'a>(pub(super) &'a mut Wire);
-
-impl Line {
-    /// An HTTP/2 request begins.
-    pub(super) fn begins(&self) {
-        self.begun.fetch_add(1, Relaxed);
-    }
-
-    /// Whether no HTTP/2 request is in progress.
-    pub(super) fn is_idle(&self) -> bool {
-        self.begun.load(Relaxed) <= self.answered.load(Relaxed)
-    }
-
-    /// A request has been answered to its end.
-    pub(super) fn answered(&self) {
-        self.answered.fetch_add(1, Relaxed);
-        self.wake();
-    }
-
-    /// The request that asked for an upgrade does not get it.
-    pub(super) fn declined(&self) {
-        self.declined.store(true, Relaxed);
-        self.wake();
-    }
-
-    /// Wakes the task once a request has ended or an upgrade is declined.
-    fn wait(&self, cx: &Context<'_>) {
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        self.waits.store(true, Relaxed);
-    }
-
-    fn wake(&self) {
-        if self.waits.swap(false, Relaxed) {
-            let waker = self
-                .waker
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            waker.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// Whether a body ended badly because of the client.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Relaxed)
-    }
-}
 
 impl Wire {
     pub(super) fn new(
@@ -192,7 +128,7 @@ impl Wire {
     }
 
     fn all_answered(&self) -> bool {
-        self.framing.heads() <= self.line.answered.load(Relaxed)
+        self.line.has_answered(self.framing.heads())
     }
 
     fn poll_read(
@@ -216,7 +152,7 @@ impl Wire {
                 };
             }
             if self.framing.phase() == Phase::Held {
-                if !self.line.declined.swap(false, Relaxed) {
+                if !self.line.takes_decline() {
                     self.wait_for(None);
                     self.line.wait(cx);
                     let _ = self.reading.rings(cx);
@@ -344,7 +280,7 @@ impl Wire {
 
     fn poll_broken(&mut self, cause: Cause) -> Poll<io::Result<()>> {
         self.fault = Some(cause);
-        self.line.broken.store(true, Relaxed);
+        self.line.breaks();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, cause)))
     }
 
@@ -363,7 +299,7 @@ impl Wire {
         }
         if self.writing.rings(cx) {
             self.fault = Some(Cause::BodyTimeout);
-            self.line.broken.store(true, Relaxed);
+            self.line.breaks();
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 Cause::BodyTimeout,
