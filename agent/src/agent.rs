@@ -17,6 +17,8 @@ use crate::{
     control::{Command, EventFeed, roles::Roles, server},
     gate::{Gate, GateLimits},
     keeper::{EventContext, Keeper, Shared, forward},
+    observe,
+    origins::Origins,
     policy::snapshot::Snapshot,
     privileges, random,
 };
@@ -51,15 +53,18 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
             clients_max: usize::try_from(config.capacity.rate_sources).unwrap_or(usize::MAX),
         },
     );
+    let origins = Origins::default();
     let shared = Shared {
         feed: feed.clone(),
         roles: roles_sender,
         context: context_sender,
         snapshot: snapshot_sender,
-        gate,
+        gate: gate.clone(),
+        origins: origins.clone(),
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     let ring = keeper.take_events()?;
+    let heads = keeper.take_heads()?;
 
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,7 +86,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
             outcome
         })?;
     runtime.block_on(async {
-        tokio::spawn(forward(ring, context, feed.clone()));
+        tokio::spawn(forward(ring, context, feed.clone(), gate.clone(), origins));
+        tokio::spawn(observe::watch(heads, gate));
         tokio::spawn(server::serve(listener, roles, commands, feed));
         drop(ended.await);
         // The last answer is still on its way out.

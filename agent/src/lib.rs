@@ -11,6 +11,8 @@ mod deferred;
 mod gate;
 mod gateway;
 mod keeper;
+mod observe;
+mod origins;
 pub mod policy;
 mod privileges;
 mod random;

@@ -221,6 +221,36 @@ layout! {
     }
 }
 
+/// Bytes of a request head that are copied at most.
+pub const HEAD_BYTES_MAX: usize = 2048;
+/// Bytes of the ring buffer of heads, a power of two and a multiple of the page size: about 500 heads.
+pub const HEAD_RING_BYTES: u32 = 1 << 20;
+
+layout! {
+    /// The beginning of a segment from a trusted proxy in which a request begins, to a port with
+    /// [`port::OBSERVE`].
+    pub struct ObservedHead {
+        /// `CLOCK_BOOTTIME`, ns.
+        pub time_ns: u64,
+        /// Source address, IPv4 as `::ffff:a.b.c.d`, network order.
+        pub source: [u8; 16],
+        /// Destination address, likewise.
+        pub destination: [u8; 16],
+        /// Source port, host order.
+        pub source_port: u16,
+        /// Destination port, likewise.
+        pub destination_port: u16,
+        /// Bytes of [`Self::bytes`] that are the segment's.
+        pub length: u32,
+        /// Bytes of the segment, however many were copied.
+        pub segment: u32,
+        /// Reserved, zero.
+        pub reserved: u32,
+        /// The beginning; what follows [`Self::length`] is of other records.
+        pub bytes: [[[u8; 32]; 32]; HEAD_BYTES_MAX / 1024],
+    }
+}
+
 layout! {
     /// Packets and bytes.
     pub struct Count {
@@ -252,6 +282,12 @@ pub mod counter {
     pub const RESETS: u32 = 53;
     /// Rate states that could not be made.
     pub const RATE_LOST: u32 = 54;
+    /// Request heads handed to their ring buffer.
+    pub const HEADS_COPIED: u32 = 55;
+    /// Request heads that the budget held back.
+    pub const HEADS_SUPPRESSED: u32 = 56;
+    /// Request heads that found the ring buffer full.
+    pub const HEADS_LOST: u32 = 57;
     /// Length of the map.
     pub const COUNT: u32 = 64;
 }

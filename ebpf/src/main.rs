@@ -18,6 +18,7 @@ mod program {
     pub(crate) mod count;
     pub(crate) mod events;
     pub(crate) mod maps;
+    pub(crate) mod observe;
     pub(crate) mod packet;
     pub(crate) mod respond;
     pub(crate) mod scratch;
@@ -38,7 +39,7 @@ use edgeward_ebpf::{
 };
 use program::{
     count::count,
-    events, maps,
+    events, maps, observe,
     packet::Packet,
     respond,
     scratch::{self, FrameCell},
@@ -49,13 +50,13 @@ use program::{
 /// Judges one frame, multi-buffer packets included (Linux 5.18).
 #[xdp(frags)]
 fn edgeward_xdp(ctx: XdpContext) -> u32 {
-    run(&ctx)
+    run::<true>(&ctx)
 }
 
 /// The same for kernels that refuse to load a program for multi-buffer packets.
 #[xdp]
 fn edgeward_linear(ctx: XdpContext) -> u32 {
-    run(&ctx)
+    run::<false>(&ctx)
 }
 
 /// Hands connections to the gateway.
@@ -64,8 +65,9 @@ fn edgeward_steer(ctx: SkLookupContext) -> u32 {
     steer::steer(&ctx)
 }
 
+/// `FRAGS`: a packet may lie in several buffers, and there are helpers to read such a one.
 #[inline(always)]
-fn run(ctx: &XdpContext) -> u32 {
+fn run<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let packet = Packet::new(ctx);
     // Absent only if the kernel is out of its mind; passing is what a missing program would do.
     let Some(control) = maps::control() else {
@@ -84,7 +86,9 @@ fn run(ctx: &XdpContext) -> u32 {
                 return clean(policy, &frame, packet.len());
             }
             match scratch::forget_paths(&frame, touched) {
-                Some((frame, cell)) => judge(ctx, &Packet::new(ctx), control, policy, &frame, cell),
+                Some((frame, cell)) => {
+                    judge::<FRAGS>(ctx, &Packet::new(ctx), control, policy, &frame, cell)
+                }
                 None => XDP_PASS,
             }
         }
@@ -113,7 +117,7 @@ fn clean(policy: PolicyWord, frame: &Frame, bytes: u64) -> u32 {
 }
 
 #[inline(always)]
-fn judge(
+fn judge<const FRAGS: bool>(
     ctx: &XdpContext,
     packet: &Packet,
     control: &Control,
@@ -132,6 +136,9 @@ fn judge(
     match outcome.verdict() {
         Verdict::Pass | Verdict::Defer => {
             count(outcome as u32, packet.len());
+            if outcome as u32 == Outcome::Defer as u32 && policy.present() & present::PORTS != 0 {
+                observe::copy::<FRAGS>(ctx, control, cell);
+            }
             // An exempt source or a proxy is never dropped, whatever it sends.
             if outcome as u32 == 0 && frame.transport.is_some() {
                 unreadable(policy)

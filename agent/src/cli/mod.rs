@@ -10,6 +10,7 @@ mod list;
 mod mode;
 mod output;
 mod replay;
+mod report;
 mod run;
 mod simple;
 mod status;
@@ -76,6 +77,8 @@ enum Subcommands {
     Explain(explain::Explain),
     /// Compare what should be enforced with what the kernel holds; exit 1 on a difference
     Verify,
+    /// What has gathered over time
+    Report(report::Report),
     /// The latest events
     Events(events::Events),
     /// Run detection over a log of the past: what block mode would have refused
@@ -152,6 +155,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Zone(zone) => zone.execute(context),
         Subcommands::Explain(explain) => explain.execute(context),
         Subcommands::Verify => verify::execute(context),
+        Subcommands::Report(report) => report.execute(context),
         Subcommands::Events(events) => events.execute(context),
         Subcommands::Replay(replay) => replay.execute(context),
         Subcommands::Reload => simple::reload(context),

@@ -15,5 +15,7 @@ pub mod ssh;
 pub(crate) mod tests;
 
 pub use feed::EventFeed;
-pub use protocol::{Command, Envelope, Failure, FailureKind, Peer, Request, Role, Target};
+pub use protocol::{
+    Command, Envelope, Failure, FailureKind, Peer, ReportKind, Request, Role, Target,
+};
 pub use roles::Roles;

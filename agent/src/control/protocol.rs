@@ -99,6 +99,14 @@ pub enum Request {
     },
     /// What should be enforced against what the kernel holds: [`super::report::Verification`].
     Verify,
+    /// What has gathered since the agent started: [`super::report::Origins`].
+    Report {
+        /// Which report.
+        what: ReportKind,
+        /// At most this many rows; 100 if absent.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
     /// The latest events, oldest first, and then each new one if `follow`.
     Events {
         /// Stays and streams.
@@ -112,6 +120,14 @@ pub enum Request {
     Reload,
     /// Takes the programs off the interfaces and removes the pins: the one way out.
     Detach,
+}
+
+/// The reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportKind {
+    /// Who tried to reach restricted services around their proxies.
+    Origins,
 }
 
 /// What a peer may do. An operator may do what a reader may.
@@ -223,6 +239,7 @@ impl Request {
             | Self::ZoneShow { .. }
             | Self::Explain { .. }
             | Self::Verify
+            | Self::Report { .. }
             | Self::Events { .. } => Role::Reader,
             Self::Mode { set: Some(_), .. }
             | Self::ModeConfirm

@@ -246,3 +246,35 @@ pub struct Verification {
     /// How many differences there are in all.
     pub differences_total: u64,
 }
+
+/// `report origins`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origins {
+    /// Those seen most first.
+    pub origins: Vec<OriginRow>,
+    /// How many there are.
+    pub total: u64,
+    /// How many gave way to others.
+    pub displaced: u64,
+    /// Events that were held back before one of those in the table, of any source, by service.
+    pub suppressed: BTreeMap<String, u64>,
+}
+
+/// A source that is neither a proxy nor an allowed origin of a restricted service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OriginRow {
+    /// The service.
+    pub service: String,
+    /// The address.
+    pub source: String,
+    /// Events about it; a source that goes on is reported again every few seconds.
+    pub events: u64,
+    /// How many of them were refusals; the others were only logged.
+    pub enforced: u64,
+    /// The first one.
+    pub first: u64,
+    /// The latest one.
+    pub last: u64,
+}

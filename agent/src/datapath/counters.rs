@@ -81,6 +81,9 @@ pub(super) fn read(map: &PerCpuArray<MapData, Count>) -> anyhow::Result<Vec<Coun
         (counter::EVENTS_LOST, "events_lost"),
         (counter::RESETS, "resets"),
         (counter::RATE_LOST, "rate_states_lost"),
+        (counter::HEADS_COPIED, "heads_copied"),
+        (counter::HEADS_SUPPRESSED, "heads_suppressed"),
+        (counter::HEADS_LOST, "heads_lost"),
     ] {
         add(index, name, CounterKind::Other)?;
     }

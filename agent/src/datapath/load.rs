@@ -10,8 +10,9 @@ use aya::{
 };
 use edgeward_ebpf::{
     abi::{
-        ABI_VERSION, CLASSES, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits, Listed,
-        RateKey, RateState, StashKey, ZoneValue, counter, hosts, profile, steer,
+        ABI_VERSION, CLASSES, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget,
+        HEAD_RING_BYTES, Limits, Listed, RateKey, RateState, StashKey, ZoneValue, counter, hosts,
+        profile, steer,
     },
     lookup::{filter6, table4},
 };
@@ -199,7 +200,7 @@ struct Spec {
     clippy::too_many_lines,
     reason = "sizes of small structs; one table"
 )]
-fn specs(sizes: &Sizes) -> [Spec; 21] {
+fn specs(sizes: &Sizes) -> [Spec; 23] {
     let spec = |name, kind, key_bytes: usize, value_bytes: usize, elements, flags| Spec {
         name,
         kind,
@@ -285,6 +286,15 @@ fn specs(sizes: &Sizes) -> [Spec; 21] {
             0,
         ),
         spec("SCRATCH", PERCPU_ARRAY, 4, 88, 1, 0),
+        spec("HEADS", RINGBUF, 0, 0, HEAD_RING_BYTES, 0),
+        spec(
+            "HEAD_BUDGET",
+            PERCPU_ARRAY,
+            4,
+            size_of::<EventBudget>(),
+            1,
+            0,
+        ),
         spec("LISTENERS", SOCKMAP, 4, 4, steer::SLOTS, 0),
         spec("HEARTBEAT", ARRAY, 4, 8, 1, MMAPABLE),
         spec("STEERING", PERCPU_ARRAY, 4, 8, steer::COUNTERS, 0),

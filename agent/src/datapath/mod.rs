@@ -11,6 +11,7 @@ mod debug_log;
 mod events;
 mod exact;
 mod generation;
+mod heads;
 mod load;
 mod marks;
 pub mod netlink;
@@ -40,6 +41,7 @@ pub use self::{
     counters::{Counter, CounterKind},
     events::Event,
     generation::Change,
+    heads::ObservedHead,
     steer::{Heartbeat, SteeringCounts, SteeringReport},
     sys::{boot_ns, watch_ring},
     tables::{Fill, Installed, Wanted},
@@ -182,10 +184,22 @@ impl Datapath {
     /// # Errors
     /// If it was taken before.
     pub fn take_events(&mut self) -> anyhow::Result<EventRing> {
+        self.take_ring("EVENTS")
+    }
+
+    /// Takes the ring of request heads ([`ObservedHead`]); there is one reader.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_heads(&mut self) -> anyhow::Result<EventRing> {
+        self.take_ring("HEADS")
+    }
+
+    fn take_ring(&mut self, name: &str) -> anyhow::Result<EventRing> {
         let map = self
             .ebpf
-            .take_map("EVENTS")
-            .context("the event ring was taken before")?;
+            .take_map(name)
+            .with_context(|| format!("the ring {name} was taken before"))?;
         Ok(RingBuf::try_from(map)?)
     }
 

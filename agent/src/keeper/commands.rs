@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::{Keeper, guard};
 use crate::{
     control::{
-        Command, Failure, FailureKind, Peer, Request,
+        Command, Failure, FailureKind, Peer, ReportKind, Request,
         report::{Listed, Listing},
     },
+    origins::SOURCES_MAX,
     policy::{
         decision::{Author, Decision, Kind, Origin, SCORE_MAX},
         explain::{Explanation, Facts, Judged, explain},
@@ -22,6 +23,9 @@ use crate::{
         zone::covers,
     },
 };
+
+/// Rows of a report if the request does not say.
+const REPORT_ROWS: usize = 100;
 
 pub(super) type Answer = Result<Value, Failure>;
 
@@ -100,6 +104,13 @@ impl Keeper {
                 )),
             },
             request @ Request::Explain { .. } => self.explained(request),
+            Request::Report {
+                what: ReportKind::Origins,
+                limit,
+            } => data(
+                self.origins
+                    .report(limit.unwrap_or(REPORT_ROWS).min(SOURCES_MAX)),
+            ),
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),

@@ -11,6 +11,8 @@ use crate::{
     clock::Clock,
     control::EventFeed,
     datapath::{Event, EventRing, watch_ring},
+    gate::Gate,
+    origins::{Attempt, Origins},
     policy::classes::{ClassOrigin, Classes},
 };
 
@@ -46,6 +48,8 @@ pub(crate) async fn forward(
     ring: EventRing,
     context: watch::Receiver<EventContext>,
     feed: EventFeed,
+    gate: Gate,
+    origins: Origins,
 ) {
     let mut ring = match watch_ring(ring) {
         Ok(ring) => ring,
@@ -62,7 +66,13 @@ pub(crate) async fn forward(
         let mut taken = 0;
         while let Some(record) = ready.get_inner_mut().next() {
             match Event::decode(&record) {
-                Some(event) => feed.push(line(&event, &context.borrow())),
+                Some(event) => {
+                    let context = context.borrow();
+                    if event.outcome == Some(Outcome::RestrictedOrigin) {
+                        note_origin(&event, &context, &gate, &origins);
+                    }
+                    feed.push(line(&event, &context));
+                }
                 None => warn!(bytes = record.len(), "an event of the kernel is too short"),
             }
             taken += 1;
@@ -74,6 +84,24 @@ pub(crate) async fn forward(
             ready.clear_ready();
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// The kernel knows ports, the report knows services.
+fn note_origin(event: &Event, context: &EventContext, gate: &Gate, origins: &Origins) {
+    let snapshot = gate.snapshot();
+    let service = snapshot
+        .service_at(event.destination_port)
+        .and_then(|index| snapshot.services.get(index));
+    // A service that a reload has taken away since has nobody to be reported to.
+    if let Some(service) = service {
+        origins.seen(&Attempt {
+            service: &service.name,
+            source: event.source,
+            when_ms: context.clock.wall_ms(event.boot_ns),
+            enforced: event.enforced,
+            suppressed: event.suppressed,
+        });
     }
 }
 

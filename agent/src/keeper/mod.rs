@@ -32,6 +32,7 @@ use crate::{
     datapath::{Change, Datapath, EventRing, Sizes},
     deferred::{self, Deferred},
     gate::Gate,
+    origins::Origins,
     policy::{
         classes::Classes,
         decision::{Decision, Key, Kind, Origin},
@@ -61,6 +62,7 @@ pub(crate) struct Keeper {
     context: watch::Sender<EventContext>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     gate: Gate,
+    origins: Origins,
     deferred: Deferred,
     evicted: Evicted,
     /// What the operator should know until the next reload.
@@ -78,6 +80,8 @@ pub(crate) struct Shared {
     /// What proxied requests are judged by; the keeper publishes it with every change.
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(crate) gate: Gate,
+    /// Who went around the proxies of restricted services.
+    pub(crate) origins: Origins,
 }
 
 impl Keeper {
@@ -124,6 +128,7 @@ impl Keeper {
             context: shared.context,
             snapshot: shared.snapshot,
             gate: shared.gate,
+            origins: shared.origins,
             deferred,
             evicted: Evicted::default(),
             notices,
@@ -151,6 +156,11 @@ impl Keeper {
     /// The event ring, for whoever forwards it.
     pub(crate) fn take_events(&mut self) -> anyhow::Result<EventRing> {
         self.datapath.take_events()
+    }
+
+    /// The ring of request heads, for whoever judges them.
+    pub(crate) fn take_heads(&mut self) -> anyhow::Result<EventRing> {
+        self.datapath.take_heads()
     }
 
     /// The interfaces that run the program, for the log.

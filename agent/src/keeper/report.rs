@@ -55,7 +55,7 @@ impl Keeper {
             packets: packets(&counters),
             reasons: reasons(&counters),
             unreadable: named(&counters, CounterKind::Unreadable, ""),
-            events: named(&counters, CounterKind::Other, "events_"),
+            events: events(&counters),
             proxied: self.proxied(),
             warnings: self.warnings(),
         })
@@ -236,6 +236,14 @@ fn reasons(counters: &[Counter]) -> BTreeMap<String, u64> {
             *found.entry(counter.name.to_owned()).or_default() += counter.packets;
         }
     }
+    found
+}
+
+/// Events by what became of them, and copies of request heads.
+fn events(counters: &[Counter]) -> BTreeMap<String, u64> {
+    let mut found = named(counters, CounterKind::Other, "events_");
+    let heads = named(counters, CounterKind::Other, "heads_").into_iter();
+    found.extend(heads.map(|(name, count)| (format!("heads_{name}"), count)));
     found
 }
 

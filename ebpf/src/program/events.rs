@@ -98,7 +98,7 @@ fn reported(frame: &Frame, judgement: Judgement, control: &Control) -> bool {
 }
 
 #[inline(always)]
-fn octets(address: Address) -> [u8; 16] {
+pub(crate) fn octets(address: Address) -> [u8; 16] {
     let value = match address {
         Address::V4(address) => 0xffff_0000_0000 | address as u128,
         Address::V6(hi, lo) => (hi as u128) << 64 | lo as u128,

@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use edgeward_ebpf::{
     abi::{
-        CLASSES as CLASS_COUNT, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget, Limits,
-        RateKey, StashKey, ZoneValue, counter, hosts, profile, steer,
+        CLASSES as CLASS_COUNT, Class, Control, Count, EVENT_GATE_SLOTS, EventBudget,
+        HEAD_RING_BYTES, Limits, RateKey, StashKey, ZoneValue, counter, hosts, profile, steer,
     },
     lookup::{ELEMENT_BYTES, filter6, table4},
 };
@@ -117,6 +117,14 @@ pub(crate) static EVENT_BUDGET: PerCpuArray<EventBudget> = PerCpuArray::with_max
 /// The frame that this CPU is judging.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<FrameCell> = PerCpuArray::with_max_entries(1, 0);
+
+/// Request heads to the agent.
+#[map]
+pub(crate) static HEADS: RingBuf = RingBuf::with_byte_size(HEAD_RING_BYTES, 0);
+
+/// How many heads this CPU may still copy.
+#[map]
+pub(crate) static HEAD_BUDGET: PerCpuArray<EventBudget> = PerCpuArray::with_max_entries(1, 0);
 
 /// The gateway's listening sockets, by [`steer`]. The kernel empties a slot when its socket is closed.
 #[map]

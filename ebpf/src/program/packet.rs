@@ -53,6 +53,20 @@ impl Packet {
     }
 }
 
+impl Packet {
+    /// Eight bytes at an offset that the verifier knows nothing of, in a loop: the check and the load are of one and
+    /// the same register.
+    #[inline(always)]
+    pub(crate) fn word(&self, offset: usize) -> Option<[u8; 8]> {
+        let offset = unknown(offset);
+        if offset > OFFSET_MAX {
+            return None;
+        }
+        let start = unknown(self.start + offset);
+        (start + 8 <= self.end).then(|| words(start as *mut [u8; 8]))
+    }
+}
+
 impl Bytes for Packet {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
@@ -98,6 +112,16 @@ fn words<const N: usize>(start: *mut [u8; N]) -> [u8; N] {
         }
     }
     bytes
+}
+
+/// `value`, of which the compiler knows nothing any more.
+#[inline(always)]
+pub(crate) fn unknown(value: usize) -> usize {
+    let mut value = value;
+    // SAFETY: a register copied to itself. Without any instruction here there would be two lines for the next
+    // one, which the kernel takes for damaged debug information.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+    value
 }
 
 /// No header that we read begins later: Ethernet, tags, IP and eight extension headers of 2 KiB.

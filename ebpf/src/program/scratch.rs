@@ -89,8 +89,9 @@ pub(crate) fn forget(word: u64) -> u64 {
     }
 }
 
+/// The frame that was put down.
 #[inline(always)]
-fn read(cell: &FrameCell) -> Frame {
+pub(crate) fn read(cell: &FrameCell) -> Frame {
     let (s0, s1) = (cell.source[0].load(), cell.source[1].load());
     let (d0, d1) = (cell.destination[0].load(), cell.destination[1].load());
     let (source, destination) = if cell.family.load() == 4 {
