@@ -37,6 +37,51 @@ pub enum Address {
     V6(u64, u64),
 }
 
+/// An address as a frame holds it. Not an [`Address`]: the second half of an IPv4 one would be nothing, and
+/// where both families come together the compiler would copy a register that nobody set, which the verifier
+/// refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    is_v6: bool,
+    hi: u64,
+    lo: u64,
+}
+
+impl Held {
+    /// An IPv4 address in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(address: u32) -> Self {
+        Self {
+            is_v6: false,
+            hi: 0,
+            lo: address as u64,
+        }
+    }
+
+    /// The halves of an IPv6 address in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6(hi: u64, lo: u64) -> Self {
+        Self {
+            is_v6: true,
+            hi,
+            lo,
+        }
+    }
+
+    /// The address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self) -> Address {
+        if self.is_v6 {
+            Address::V6(self.hi, self.lo)
+        } else {
+            Address::V4(self.lo as u32)
+        }
+    }
+}
+
 /// Which part of a fragmented datagram a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
@@ -99,9 +144,9 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Source address.
-    pub source: Address,
+    pub source: Held,
     /// Destination address.
-    pub destination: Address,
+    pub destination: Held,
     /// IP protocol after all extension headers; 0 where they could not be read to the end.
     pub protocol: u8,
     /// Source port; 0 where there is none.
@@ -225,10 +270,10 @@ fn ipv4<B: Bytes>(bytes: &B, offset: usize) -> Parsed {
         Fragment::Whole
     };
     let mut frame = Frame {
-        source: Address::V4(u32::from_be_bytes([
+        source: Held::v4(u32::from_be_bytes([
             header[12], header[13], header[14], header[15],
         ])),
-        destination: Address::V4(u32::from_be_bytes([
+        destination: Held::v4(u32::from_be_bytes([
             header[16], header[17], header[18], header[19],
         ])),
         protocol: header[9],
@@ -408,16 +453,16 @@ fn transport<B: Bytes>(bytes: &B, frame: &mut Frame, offset: usize, left: usize)
 }
 
 #[inline(always)]
-fn addresses6(header: &[u8; IPV6_BYTES]) -> Option<(Address, Address)> {
+fn addresses6(header: &[u8; IPV6_BYTES]) -> Option<(Held, Held)> {
     let (_, addresses) = header.split_first_chunk::<IPV6_SOURCE>()?;
     let (source, destination) = addresses.split_first_chunk::<16>()?;
     Some((address6(source), address6(destination.first_chunk()?)))
 }
 
 #[inline(always)]
-const fn address6(bytes: &[u8; 16]) -> Address {
+const fn address6(bytes: &[u8; 16]) -> Held {
     let value = u128::from_be_bytes(*bytes);
-    Address::V6((value >> 64) as u64, value as u64)
+    Held::v6((value >> 64) as u64, value as u64)
 }
 
 const ETHERNET_TYPE: usize = 12;

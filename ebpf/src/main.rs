@@ -136,8 +136,8 @@ fn judge<const FRAGS: bool>(
     match outcome.verdict() {
         Verdict::Pass | Verdict::Defer => {
             count(outcome as u32, packet.len());
-            if outcome as u32 == Outcome::Defer as u32 && policy.present() & present::PORTS != 0 {
-                observe::copy::<FRAGS>(ctx, control, cell);
+            if outcome as u32 == Outcome::Defer as u32 {
+                observe::copy::<FRAGS>(ctx);
             }
             // An exempt source or a proxy is never dropped, whatever it sends.
             if outcome as u32 == 0 && frame.transport.is_some() {

@@ -40,7 +40,7 @@ impl Segment {
         }
         let network = frame.network_offset as usize;
         let transport = frame.transport_offset as usize;
-        let ip_bytes = match frame.source {
+        let ip_bytes = match frame.source.address() {
             Address::V4(_) => u16::from_be_bytes(bytes.read(network + 2)?) as usize,
             Address::V6(..) if transport != network + 40 => return None,
             Address::V6(..) => u16::from_be_bytes(bytes.read(network + 4)?) as usize + 40,

@@ -2,7 +2,7 @@
 //! can contradict itself.
 
 use super::{
-    Address, Cause, EXTENSIONS_MAX, Fragment, Frame, Parsed, opens_connection, parse, protocol,
+    Cause, EXTENSIONS_MAX, Fragment, Frame, Held, Parsed, opens_connection, parse, protocol,
 };
 use std::{format, string::String, vec, vec::Vec};
 
@@ -189,8 +189,8 @@ fn sample4(name: String, tags: &[u16], shape: (usize, u16, Fragment), transport:
         name,
         bytes,
         frame: Frame {
-            source: Address::V4(SOURCE4),
-            destination: Address::V4(TARGET4),
+            source: Held::v4(SOURCE4),
+            destination: Held::v4(TARGET4),
             ..facts(transport, fragment, link, start, has_ports.is_some())
         },
         link,
@@ -221,8 +221,8 @@ fn sample6(
         name,
         bytes,
         frame: Frame {
-            source: Address::V6(SOURCE6.0, SOURCE6.1),
-            destination: Address::V6(TARGET6.0, TARGET6.1),
+            source: Held::v6(SOURCE6.0, SOURCE6.1),
+            destination: Held::v6(TARGET6.0, TARGET6.1),
             ..facts(transport, fragment, link, start, has_ports.is_some())
         },
         link,
@@ -234,8 +234,8 @@ fn sample6(
 
 fn facts(transport: u8, fragment: Fragment, link: usize, start: usize, has_ports: bool) -> Frame {
     Frame {
-        source: Address::V4(0),
-        destination: Address::V4(0),
+        source: Held::v4(0),
+        destination: Held::v4(0),
         protocol: transport,
         source_port: if has_ports { 50_123 } else { 0 },
         destination_port: if has_ports { 443 } else { 0 },

@@ -55,8 +55,8 @@ pub(crate) fn send(
     let enforced = if is_enforced { EVENT_ENFORCED } else { 0 };
     record.write(Event {
         time_ns: source.now(),
-        source: octets(frame.source),
-        destination: octets(frame.destination),
+        source: octets(frame.source.address()),
+        destination: octets(frame.destination.address()),
         suppressed: budget.suppressed,
         length: packet.len() as u32,
         source_port: frame.source_port,
@@ -76,7 +76,7 @@ pub(crate) fn send(
 /// of sources can make it forget, and then the budget bounds what is sent.
 #[inline(always)]
 fn reported(frame: &Frame, judgement: Judgement, control: &Control) -> bool {
-    let (hi, lo) = match frame.source {
+    let (hi, lo) = match frame.source.address() {
         Address::V4(address) => (4, address as u64),
         Address::V6(hi, lo) => (hi, lo),
     };

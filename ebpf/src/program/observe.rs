@@ -27,11 +27,10 @@ use super::{
 /// paths of everybody else keep their registers. Everything comes out of memory, and again where it is needed
 /// again: all functions together have 512 bytes of stack, and the judgement takes most of them.
 #[inline(never)]
-pub(crate) fn copy<const FRAGS: bool>(
-    ctx: &XdpContext,
-    control: &Control,
-    cell: &'static FrameCell,
-) {
+pub(crate) fn copy<const FRAGS: bool>(ctx: &XdpContext) {
+    let (Some(control), Some(cell)) = (maps::control(), maps::SCRATCH.get(0)) else {
+        return;
+    };
     if !is_watched::<FRAGS>(ctx, cell) {
         return;
     }
@@ -69,8 +68,8 @@ pub(crate) fn copy<const FRAGS: bool>(
     // SAFETY: as above.
     unsafe {
         (*head).time_ns = bpf_ktime_get_boot_ns();
-        (*head).source = octets(frame.source);
-        (*head).destination = octets(frame.destination);
+        (*head).source = octets(frame.source.address());
+        (*head).destination = octets(frame.destination.address());
         (*head).source_port = frame.source_port;
         (*head).destination_port = frame.destination_port;
         (*head).length = if segment > HEAD_BYTES_MAX {
@@ -132,7 +131,7 @@ fn payload<const FRAGS: bool>(
         return None;
     }
     let offset = transport + header;
-    let end = match frame.source {
+    let end = match frame.source.address() {
         Address::V4(_) => {
             network + u16::from_be_bytes(packet.read(network + TOTAL_LENGTH)?) as usize
         }

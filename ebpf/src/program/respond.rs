@@ -20,7 +20,7 @@ pub(crate) fn reset(ctx: &XdpContext, packet: &Packet, frame: &Frame) -> u32 {
     let Some(segment) = Segment::read(packet, frame) else {
         return XDP_DROP;
     };
-    let sent = match (frame.source, frame.destination) {
+    let sent = match (frame.source.address(), frame.destination.address()) {
         (Address::V4(source), Address::V4(destination)) => {
             answer::<RESET4_BYTES>(ctx, packet, frame, segment.answer4(source, destination))
         }

@@ -4,7 +4,7 @@
 //! with or without extensions) and would walk the look-ups once for each. A value read back from a map
 //! is unknown to it, so all those paths become one and it proves the rest once.
 
-use edgeward_ebpf::frame::{Address, Cause, Fragment, Frame};
+use edgeward_ebpf::frame::{Address, Cause, Fragment, Frame, Held};
 
 use super::{maps, word::Word};
 
@@ -42,7 +42,8 @@ pub(crate) fn expects_host() -> bool {
 #[inline(always)]
 pub(crate) fn forget_paths(frame: &Frame, touched: u64) -> Option<(Frame, &'static FrameCell)> {
     let cell = maps::SCRATCH.get(0)?;
-    let (family, source, destination) = match (frame.source, frame.destination) {
+    let (family, source, destination) = match (frame.source.address(), frame.destination.address())
+    {
         (Address::V4(source), Address::V4(destination)) => {
             (4, (0, source as u64), (0, destination as u64))
         }
@@ -95,9 +96,9 @@ pub(crate) fn read(cell: &FrameCell) -> Frame {
     let (s0, s1) = (cell.source[0].load(), cell.source[1].load());
     let (d0, d1) = (cell.destination[0].load(), cell.destination[1].load());
     let (source, destination) = if cell.family.load() == 4 {
-        (Address::V4(s1 as u32), Address::V4(d1 as u32))
+        (Held::v4(s1 as u32), Held::v4(d1 as u32))
     } else {
-        (Address::V6(s0, s1), Address::V6(d0, d1))
+        (Held::v6(s0, s1), Held::v6(d0, d1))
     };
     let transport = cell.transport.load();
     let layout = cell.layout.load();

@@ -277,7 +277,7 @@ impl<'a> PacketSource<'a> {
 
     #[inline(always)]
     fn rate_key(&self) -> RateKey {
-        match self.frame.source {
+        match self.frame.source.address() {
             Address::V4(host) => RateKey {
                 network: 0,
                 host,
@@ -298,7 +298,7 @@ impl Source for PacketSource<'_> {
         if self.touched & table4::NETS == 0 {
             return 0;
         }
-        let value: Option<&ZoneValue> = match self.frame.source {
+        let value: Option<&ZoneValue> = match self.frame.source.address() {
             Address::V4(address) if self.present & present::ZONES4 != 0 => {
                 maps::ZONES4.get(Key::new(32, address.to_be_bytes()))
             }
@@ -318,7 +318,7 @@ impl Source for PacketSource<'_> {
 
     #[inline(always)]
     fn listed(&mut self, enough: u8) -> Option<Entry> {
-        match self.frame.source {
+        match self.frame.source.address() {
             Address::V4(address) => {
                 if self.touched != 0 {
                     self.listed4(address, enough);
@@ -402,7 +402,7 @@ impl Source for PacketSource<'_> {
 #[inline(always)]
 pub(crate) fn touched(frame: &Frame, control: &Control, policy: PolicyWord) -> u64 {
     let present = policy.present();
-    match frame.source {
+    match frame.source.address() {
         Address::V4(address) if present & present::TABLE4 != 0 => {
             // The table spares a clean source its bucket, but costs a listed one half of that again. A wrong
             // guess finds no host in the bucket, as the table would have said.

@@ -67,11 +67,15 @@ fn answer(bytes: &[u8]) -> Option<Vec<u8>> {
         panic!("readable")
     };
     let segment = Segment::read(&bytes, &frame)?;
-    Some(match (frame.source, frame.destination) {
-        (Address::V4(source), Address::V4(target)) => segment.answer4(source, target).to_vec(),
-        (Address::V6(s0, s1), Address::V6(d0, d1)) => segment.answer6((s0, s1), (d0, d1)).to_vec(),
-        mixed => panic!("{mixed:?}"),
-    })
+    Some(
+        match (frame.source.address(), frame.destination.address()) {
+            (Address::V4(source), Address::V4(target)) => segment.answer4(source, target).to_vec(),
+            (Address::V6(s0, s1), Address::V6(d0, d1)) => {
+                segment.answer6((s0, s1), (d0, d1)).to_vec()
+            }
+            mixed => panic!("{mixed:?}"),
+        },
+    )
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

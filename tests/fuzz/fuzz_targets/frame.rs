@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Parsed::Ip(frame) = whole {
         let _ = opens_connection(&bytes, &frame);
         if Segment::read(&bytes, &frame).is_some() {
-            let v4 = independent::address(frame.source).is_ipv4();
+            let v4 = independent::address(frame.source.address()).is_ipv4();
             let reset = if v4 { RESET4_BYTES } else { RESET6_BYTES };
             assert!(usize::from(frame.network_offset) + reset <= bytes.len());
         }
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
             (Parsed::Ip(cut), Parsed::Ip(frame)) => {
                 assert_eq!(
                     (cut.source, cut.destination),
-                    (frame.source, frame.destination)
+                    (frame.source.address(), frame.destination.address())
                 );
                 assert_eq!(cut.network_offset, frame.network_offset);
                 if cut.transport.is_none() {

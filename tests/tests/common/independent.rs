@@ -52,7 +52,10 @@ pub(crate) fn agrees(bytes: &[u8], ours: &Parsed) -> Result<(), String> {
 }
 
 fn same(bytes: &[u8], ours: &Frame, theirs: &Independent) -> Result<(), String> {
-    let addresses = (address(ours.source), address(ours.destination));
+    let addresses = (
+        address(ours.source.address()),
+        address(ours.destination.address()),
+    );
     if addresses != (theirs.source, theirs.destination) {
         return Err(format!(
             "addresses {addresses:?} and not {} to {}",
@@ -69,8 +72,8 @@ fn same(bytes: &[u8], ours: &Frame, theirs: &Independent) -> Result<(), String> 
     {
         return Err(format!("{:?} and not {fragment:?}", ours.fragment));
     }
-    let behind_authentication =
-        matches!(ours.source, Address::V4(_)) && ours.protocol == protocol::AUTHENTICATION;
+    let behind_authentication = matches!(ours.source.address(), Address::V4(_))
+        && ours.protocol == protocol::AUTHENTICATION;
     let found = (ours.source_port, ours.destination_port);
     match theirs.ports {
         Some(_) if behind_authentication || ended_early => Ok(()),
@@ -86,7 +89,7 @@ fn same(bytes: &[u8], ours: &Frame, theirs: &Independent) -> Result<(), String> 
 fn is_cut_in_options(bytes: &[u8], frame: &Frame) -> bool {
     let at = usize::from(frame.network_offset);
     let words = bytes.get(at).map_or(0, |first| usize::from(first & 0xf));
-    matches!(frame.source, Address::V4(_)) && bytes.len() < at + words * 4
+    matches!(frame.source.address(), Address::V4(_)) && bytes.len() < at + words * 4
 }
 
 /// Whether the transport header's own length is one that a strict parser takes.

@@ -83,7 +83,7 @@ fn set_source(frame: &mut [u8], source: IpAddr) {
         return;
     };
     let at = usize::from(found.network_offset);
-    match (found.source, source) {
+    match (found.source.address(), source) {
         (edgeward_ebpf::frame::Address::V4(_), IpAddr::V4(v4)) => set(frame, at + 12, &v4.octets()),
         (edgeward_ebpf::frame::Address::V6(..), IpAddr::V6(v6)) => set(frame, at + 8, &v6.octets()),
         _ => {}

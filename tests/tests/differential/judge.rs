@@ -108,7 +108,11 @@ pub(crate) fn expect(world: &mut World, bytes: &[u8], counters: &mut Counters) -
             return Ok(plain(unreadable));
         }
     };
-    let outcome = outcome(world, address(frame.source), frame.destination_port);
+    let outcome = outcome(
+        world,
+        address(frame.source.address()),
+        frame.destination_port,
+    );
     let verdict = outcome.verdict();
     let reported = matches!(verdict, Verdict::Deny | Verdict::Limit);
     let logged = if reported && !enforces {
@@ -148,7 +152,7 @@ pub(crate) fn expect(world: &mut World, bytes: &[u8], counters: &mut Counters) -
 /// The reset for a frame, hardware addresses swapped, everything up to the IP header kept.
 fn answer(bytes: &[u8], frame: &Frame) -> Option<Vec<u8>> {
     let segment = Segment::read(&bytes, frame)?;
-    let packet = match (frame.source, frame.destination) {
+    let packet = match (frame.source.address(), frame.destination.address()) {
         (Address::V4(source), Address::V4(target)) => segment.answer4(source, target).to_vec(),
         (Address::V6(s0, s1), Address::V6(d0, d1)) => segment.answer6((s0, s1), (d0, d1)).to_vec(),
         _ => return None,

@@ -263,7 +263,7 @@ impl Bench {
         let covering = match parsed {
             edgeward_ebpf::frame::Parsed::Ip(frame) => self
                 .world
-                .covering(crate::independent::address(frame.source)),
+                .covering(crate::independent::address(frame.source.address())),
             _ => Vec::new(),
         };
         let mut hex = String::new();
