@@ -255,3 +255,23 @@ fn a_flood_of_clients_makes_a_bounded_number_of_events_and_every_refusal_names_o
     );
     assert_eq!(world.service().refused["reputation"], 5_000);
 }
+
+#[test]
+fn threads_count_together() {
+    let world = world("block");
+    let passed: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let asks = (0..50).map(|_| world.ask(Via::Gateway, "198.51.100.9", "/login"));
+                    asks.filter(|decision| decision.refusal.is_none()).count()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    assert_eq!(passed, 3);
+}

@@ -1,5 +1,7 @@
 //! What is set as a whole: the mode, the configuration, and the way out.
 
+use std::path::Path;
+
 use serde_json::json;
 use tracing::{error, info, warn};
 
@@ -11,6 +13,7 @@ use crate::{
     config::{Config, diff},
     control::{Failure, FailureKind, roles::Roles},
     deferred,
+    gateway::Material,
     policy::mode::Mode,
     store::{ModeOrigin, ModeState, Revert},
 };
@@ -81,27 +84,7 @@ impl Keeper {
                 "the agent was started without a file",
             ));
         };
-        let new = Config::load(&path).map_err(|mistakes| Failure {
-            kind: FailureKind::Configuration,
-            message: format!(
-                "{} has mistakes; the running configuration stays",
-                path.display()
-            ),
-            details: mistakes.kept.iter().map(ToString::to_string).collect(),
-        })?;
-        let roles = Roles::from_config(&new.control).map_err(|errors| Failure {
-            kind: FailureKind::Configuration,
-            message: format!("{} names unknown users or groups", path.display()),
-            details: errors.iter().map(ToString::to_string).collect(),
-        })?;
-        let material = deferred::material(&new).map_err(|error| Failure {
-            kind: FailureKind::Configuration,
-            message: format!(
-                "{} names certificates that cannot be used; the running configuration stays",
-                path.display()
-            ),
-            details: vec![format!("{error:#}")],
-        })?;
+        let (new, roles, material) = read(&path)?;
         let changes = diff::changes(&self.config, &new);
         let restart = diff::needs_restart(&self.config, &new);
         let old = std::mem::replace(&mut self.config, new);
@@ -167,4 +150,30 @@ impl Keeper {
         self.done = true;
         data(json!({ "detached": true }))
     }
+}
+
+/// Everything that a configuration names, before any of it is in force.
+fn read(path: &Path) -> Result<(Config, Roles, Material), Failure> {
+    let new = Config::load(path).map_err(|mistakes| Failure {
+        kind: FailureKind::Configuration,
+        message: format!(
+            "{} has mistakes; the running configuration stays",
+            path.display()
+        ),
+        details: mistakes.kept.iter().map(ToString::to_string).collect(),
+    })?;
+    let roles = Roles::from_config(&new.control).map_err(|errors| Failure {
+        kind: FailureKind::Configuration,
+        message: format!("{} names unknown users or groups", path.display()),
+        details: errors.iter().map(ToString::to_string).collect(),
+    })?;
+    let material = deferred::material(&new).map_err(|error| Failure {
+        kind: FailureKind::Configuration,
+        message: format!(
+            "{} names certificates that cannot be used; the running configuration stays",
+            path.display()
+        ),
+        details: vec![format!("{error:#}")],
+    })?;
+    Ok((new, roles, material))
 }

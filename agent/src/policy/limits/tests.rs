@@ -525,38 +525,3 @@ fn a_request_in_progress_is_never_pushed_out() {
     drop(held);
     assert!(ASK.put(&limiter, &snapshot).exceeded.is_none());
 }
-
-#[test]
-fn threads_count_together() {
-    let limiter = limiter();
-    let snapshot = world(vec![RequestLimit {
-        concurrent: Some(1_000_000),
-        ..limit("many", 1_000)
-    }]);
-    let admitted: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                let (limiter, snapshot) = (limiter.clone(), snapshot.clone());
-                scope.spawn(move || {
-                    (0..500)
-                        .filter(|_| ASK.put(&limiter, &snapshot).exceeded.is_none())
-                        .count()
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .sum()
-    });
-    assert_eq!(admitted, 1_000);
-    let idle = world(vec![RequestLimit {
-        requests: Some(1_000),
-        concurrent: Some(1_000_000),
-        ..limit("many", 0)
-    }]);
-    assert!(
-        ASK.put(&limiter, &idle).exceeded.is_some(),
-        "the same definition"
-    );
-}
