@@ -18,7 +18,6 @@ use crate::{
     gate::{Gate, GateLimits},
     keeper::{EventContext, Keeper, Shared, forward},
     observe,
-    origins::Origins,
     policy::snapshot::Snapshot,
     privileges, random,
 };
@@ -53,7 +52,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
             clients_max: usize::try_from(config.capacity.rate_sources).unwrap_or(usize::MAX),
         },
     );
-    let origins = Origins::default();
+    let origins = gate.origins();
     let shared = Shared {
         feed: feed.clone(),
         roles: roles_sender,

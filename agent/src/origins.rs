@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn equal_sources_give_way_without_emptying_the_table() {
         let origins = Origins::default();
-        for source in 0..(SOURCES_MAX + SOURCES_SLACK) as u32 {
+        for source in 0..u32::try_from(SOURCES_MAX + SOURCES_SLACK).unwrap() {
             origins.seen(&attempt(source, 4));
         }
         let report = origins.report(usize::MAX);

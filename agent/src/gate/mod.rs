@@ -19,6 +19,7 @@ use self::{
 use crate::{
     clock::Clock,
     control::{EventFeed, report::ProxiedReport},
+    origins::{Attempt, Origins},
     policy::{
         chain::{ClientReason, Forwarding},
         clock::Now,
@@ -40,6 +41,7 @@ struct Inner {
     limiter: Limiter,
     counters: Counters,
     events: Events,
+    origins: Origins,
 }
 
 /// Bounds of the gate's memory and noise.
@@ -111,6 +113,7 @@ impl Gate {
             limiter: Limiter::new(seed.rotate_left(23), limits.clients_max),
             counters: Counters::default(),
             events: Events::new(feed, seed, limits.events_per_second_max),
+            origins: Origins::default(),
         }))
     }
 
@@ -155,6 +158,11 @@ impl Gate {
             "a request that cannot be judged"
         );
         self.0.counters.rejected(via, cause);
+    }
+
+    /// Who reached around the proxies of restricted services; whoever else sees such a source adds to it.
+    pub(crate) fn origins(&self) -> Origins {
+        self.0.origins.clone()
     }
 
     /// For `status`.
@@ -221,6 +229,15 @@ impl Gate {
         };
         let counters = self.0.counters.service(name);
         counters.add(head.via, counted, unknown, head.facts.path);
+        if outcome.reason == Some(Reason::RestrictedOrigin) {
+            self.0.origins.seen(&Attempt {
+                service: name,
+                source: ruling.chain.client,
+                when_ms: now.wall_ms,
+                enforced: outcome.enforced,
+                suppressed: 0,
+            });
+        }
         let event_id = (outcome.reason.is_some() || unknown).then(|| {
             let said = Said {
                 head,

@@ -104,13 +104,7 @@ impl Keeper {
                 )),
             },
             request @ Request::Explain { .. } => self.explained(request),
-            Request::Report {
-                what: ReportKind::Origins,
-                limit,
-            } => data(
-                self.origins
-                    .report(limit.unwrap_or(REPORT_ROWS).min(SOURCES_MAX)),
-            ),
+            Request::Report { what, limit } => self.reported(what, limit),
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),
@@ -118,6 +112,13 @@ impl Keeper {
                 FailureKind::Internal,
                 "events are answered by the control server",
             )),
+        }
+    }
+
+    fn reported(&self, what: ReportKind, limit: Option<usize>) -> Answer {
+        let rows = limit.unwrap_or(REPORT_ROWS).min(SOURCES_MAX);
+        match what {
+            ReportKind::Origins => data(self.origins.report(rows)),
         }
     }
 
