@@ -119,4 +119,6 @@ const NO_TIME: Rejection = Rejection::new("the time cannot be read");
 #[cfg(test)]
 mod robustness;
 #[cfg(test)]
+mod sshd_tests;
+#[cfg(test)]
 mod tests;

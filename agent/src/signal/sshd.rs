@@ -219,7 +219,10 @@ impl Connection {
             Kind::Ended => {
                 // Who is named at the end has tried something, if only keys that nobody logged.
                 self.hinted |= message.user.is_some();
-                if let Some(times) = self.close() {
+                // The line that names the address may follow.
+                if self.client.is_some()
+                    && let Some(times) = self.close()
+                {
                     return Taken::Signals(failure, times);
                 }
             }
