@@ -119,11 +119,12 @@ impl Defence {
         } else {
             (observed.source, Term::Growing)
         };
+        // What is refused by its looks cannot show that it is honest: these refusals end soon, and are found anew.
         let found = [
             (Some(source), findings, term),
             (Some(network), observed.network, Term::Growing),
-            (about_user, observed.user, Term::Growing),
-            (about_agent, observed.agent, Term::Growing),
+            (about_user, observed.user, Term::Brief),
+            (about_agent, observed.agent, Term::Brief),
         ];
         found.map(|(scope, findings, term)| {
             let scope = scope?;

@@ -9,7 +9,7 @@ use crate::policy::{
     defence::{Decided, Judged},
     detect::{Findings, SourceKey},
     reputation::Scope,
-    signal::{Outcome, Signal},
+    signal::{Flow, Outcome, Signal},
 };
 
 /// Everything that was counted.
@@ -120,7 +120,7 @@ impl Ledger {
         totals.last_ms = totals.last_ms.max(signal.time_ms);
         totals.signals += 1;
         totals.failures += u64::from(signal.outcome.failed());
-        totals.successes += u64::from(signal.outcome == Outcome::Success);
+        totals.successes += u64::from(signs_in(signal));
         let key = SourceKey::of(signal.client);
         let full = self.accounts.len() >= ACCOUNTS_MAX;
         let account = match self.accounts.get_mut(&key) {
@@ -147,7 +147,7 @@ impl Ledger {
 
     /// Books what would have happened to an attempt; whether it would have been refused.
     pub(super) fn judged(&mut self, signal: &Signal, judged: Judged) -> bool {
-        let success = signal.outcome == Outcome::Success;
+        let success = signs_in(signal);
         let start = signal.time_ms - signal.time_ms % SLICE_MS;
         if let Some(slice) = bounded(&mut self.slices, start, SLICES_MAX) {
             let refused = matches!(judged, Judged::Refused(_));
@@ -238,6 +238,11 @@ impl Ledger {
     pub const fn slices(&self) -> &BTreeMap<u64, Slice> {
         &self.slices
     }
+}
+
+/// A successful sign-in; that a recovery was accepted says nothing about who asked for it.
+fn signs_in(signal: &Signal) -> bool {
+    signal.flow == Flow::SignIn && signal.outcome == Outcome::Success
 }
 
 /// The entry of a key, if there is one or room for one.

@@ -175,6 +175,12 @@ impl Detectors {
     /// While many sources begin to fail at once, less is needed to belong to them: nobody mistypes two
     /// different users where nobody ever signed in.
     fn in_surge(&self, signal: &Signal, users_failed: u32, observed: &mut Observed) {
+        if !self
+            .everything
+            .knows_honest(signal.time_ms, &self.thresholds)
+        {
+            return;
+        }
         let Some(percent) = self.everything.surge(signal.time_ms, &self.thresholds) else {
             return;
         };
@@ -200,9 +206,12 @@ impl Detectors {
         let agent = signal.agent?.bits();
         let pattern = self.agents.entry(agent, seconds(signal.time_ms))?;
         pattern.observe(seen, &self.thresholds);
-        pattern
-            .level(signal.time_ms, &self.thresholds)
-            .filter(|_| seen.failed)
+        pattern.level(signal.time_ms, &self.thresholds).filter(|_| {
+            seen.failed
+                && self
+                    .everything
+                    .knows_honest(signal.time_ms, &self.thresholds)
+        })
     }
 }
 

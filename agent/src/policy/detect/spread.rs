@@ -158,13 +158,24 @@ impl Pattern {
         let (short_s, long_s) = windows(thresholds);
         let long = |counter: fn(&PatternCounts) -> u16| self.long.count(now, long_s, counter);
         let short = self.short.count(now, short_s, |counts| counts.failing);
-        let good = u64::from(long(|counts| counts.successes));
-        let all = good.saturating_add(long(|counts| counts.failures).into());
+        // Counted in sources: an attacker's many tries do not make an honest browser look worse.
+        let good = u64::from(long(|counts| counts.good));
+        let all = good.saturating_add(long(|counts| counts.failing).into());
         if good * 100 > u64::from(thresholds.pattern_success_percent_max) * all {
             return None;
         }
         let twice = long(|counts| counts.failing) / 2;
         thresholds.pattern_sources.level(short.max(twice))
+    }
+
+    /// Whether enough sources have succeeded to know what honest sign-ins look like.
+    #[must_use]
+    pub(super) fn knows_honest(&self, time_ms: u64, thresholds: &Thresholds) -> bool {
+        let (_, long_s) = windows(thresholds);
+        let good = self
+            .long
+            .count(seconds(time_ms), long_s, |counts| counts.good);
+        good >= thresholds.honest_sources_min
     }
 
     /// How many sources begin to fail for a hundred that begin to succeed, if that is a distributed attack:

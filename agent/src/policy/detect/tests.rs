@@ -164,6 +164,10 @@ fn one_user_from_many_sources() {
 fn many_sources_with_one_user_agent() {
     let agent = Some(PseudonymKey::new(1, 2).agent(b"tool", b"/login"));
     let mut detectors = detectors();
+    for n in 0..60_u64 {
+        let home = [10, 9, n.to_le_bytes()[0], 1];
+        detectors.observe(&signal(0, home, Outcome::Success, 5_000 + n));
+    }
     let attack = |n: u64| Signal {
         agent,
         ..signal(

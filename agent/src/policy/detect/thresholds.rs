@@ -83,7 +83,10 @@ pub struct Thresholds {
     /// Sources with one user agent and path that fail and never succeed, short window, from which it is the
     /// pattern of an attack. Own.
     pub pattern_sources: Steps,
-    /// Above this share of successes, in percent, a user agent is in honest use. Own: half of what a source
+    /// Sources that succeeded, long window, from which it is known what honest sign-ins look like; before, no user
+    /// agent is taken for a pattern, and no source for part of a surge. Own.
+    pub honest_sources_min: u32,
+    /// Above this share of sources that succeed, in percent, a user agent is in honest use. Own: half of what a source
     /// may have, because refusing a pattern meets sources that did nothing yet.
     pub pattern_success_percent_max: u32,
     /// Sources that begin to fail, short window, from which it is looked whether many do. Own.
@@ -146,6 +149,7 @@ impl Default for Thresholds {
             network_short: Steps::new(15, 20, 25),
             network_long: Steps::new(20, 25, 30),
             pattern_sources: Steps::new(10, 15, 20),
+            honest_sources_min: 50,
             pattern_success_percent_max: 10,
             surge_sources_min: 12,
             surge_percent: 25,
