@@ -168,6 +168,12 @@ impl Keeper {
         let mut warnings = self.notices.clone();
         warnings.extend(self.config.warnings.iter().map(ToString::to_string));
         warnings.extend(self.deferred.warnings());
+        let steering = self.datapath.steering().ok();
+        if let Some(why) = steering.and_then(|steering| steering.no_v6) {
+            warnings.push(format!(
+                "the gateway reaches no application over IPv6: {why}"
+            ));
+        }
         let evicted = self.evicted.total();
         if evicted > 0 {
             warnings.push(format!(

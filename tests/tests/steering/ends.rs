@@ -1,5 +1,7 @@
 //! Restarts, upgrades, reloads and the way out.
 
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use edgeward::datapath::detach_pinned;
 use edgeward_ebpf::abi::{port, steer};
-use lab::{ForeignLookup, Request, Result, TestFn, WIRE};
+use lab::{ForeignLookup, Request, Result, Site, TestFn, WIRE};
 
 use super::world::{World, ZONES, until};
 
@@ -23,6 +25,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn)> {
         ("verify_sees_what_is_missing", verify),
         ("a_link_of_another_namespace_is_not_ours", namespaces),
         ("programs_of_others_in_the_namespace_stay", foreign),
+        ("a_host_without_ipv6_steers_ipv4", without_v6),
     ]
 }
 
@@ -174,6 +177,45 @@ fn foreign() -> Result<()> {
         "a program of somebody else is gone"
     );
     Ok(())
+}
+
+/// There is no address to be added then, which is said and nothing else.
+fn without_v6() -> Result<()> {
+    let mut world = World::new("steer-no-v6", port::STEER)?;
+    ensure!(
+        world.datapath().steering()?.no_v6.is_none(),
+        "IPv6 is there"
+    );
+    world.inside(|datapath| datapath.detach())??;
+    world.lose_agent();
+    let disable = ["sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1"];
+    world.lab.login.run(&disable)?.success()?;
+    world.launch()?;
+    let report = world.datapath().steering()?;
+    ensure!(report.attached, "{report:?}");
+    let why = report.no_v6.unwrap_or_default();
+    ensure!(why.contains("IPv6"), "{why:?}");
+    let gateway = world
+        .lab
+        .login
+        .in_ns(|| TcpListener::bind("127.0.0.1:0"))??;
+    world
+        .datapath()
+        .set_listeners(Some(gateway.as_fd()), None)?;
+    let (proxy, target) = (&world.lab.proxy, world.lab.login.v4().into());
+    let connected = proxy.connect(target, Site::HTTP, Duration::from_secs(10))?;
+    let (accepted, peer) = gateway.accept()?;
+    ensure!(
+        peer == connected.local_addr()? && accepted.local_addr()? == connected.peer_addr()?,
+        "{accepted:?} of {connected:?}"
+    );
+    ensure!(
+        world.differences()?.is_empty(),
+        "{:?}",
+        world.differences()?
+    );
+    world.inside(|datapath| datapath.detach())??;
+    nothing_left(&world)
 }
 
 fn expect_difference(world: &mut World, text: &str) -> Result<()> {

@@ -3,6 +3,10 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, ensure};
+use aya::EbpfLoader;
+use aya::maps::MapInfo;
+use aya::programs::Xdp;
+use edgeward_ebpf::abi::ABI_VERSION;
 use lab::frames::{Extension, Frame, Transport, flags};
 use lab::xdp::{Action, attached_program, test_run};
 use lab::{Agent, AgentConfig, EDGE, Lab, Result, Site, TestFn};
@@ -14,6 +18,7 @@ use super::world::until;
 pub(crate) fn tests() -> Vec<(&'static str, TestFn)> {
     vec![
         ("heads_are_copied_out_of_every_form_of_frame", forms),
+        ("the_program_of_older_kernels_copies_heads_too", linear),
         ("what_is_no_whole_head_is_counted", incomplete),
         ("only_proxies_and_watched_ports_are_read", others),
         ("a_real_request_is_judged_and_passes", real),
@@ -79,6 +84,47 @@ fn forms() -> Result<()> {
             .any(|line| line.contains(client) && line.contains(peer));
         ensure!(told, "no event about {client}: {events}");
     }
+    Ok(())
+}
+
+/// Beside the agent's program, over the agent's maps: this kernel is too new for the agent to choose it.
+fn linear() -> Result<()> {
+    let watched = Watched::start("observe-linear", "")?;
+    let pins = watched.agent.bpffs_dir().join(format!("v{ABI_VERSION}"));
+    let object = OBJECTS
+        .iter()
+        .find_map(|path| std::fs::read(path).ok())
+        .with_context(|| format!("none of {OBJECTS:?}"))?;
+    let mut maps = Vec::new();
+    for entry in std::fs::read_dir(&pins)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.context("a pin without a name")?.to_ascii_uppercase();
+        // Links are pinned there as well.
+        if let Ok(map) = MapInfo::from_pin(&path) {
+            maps.push((name, path, map.max_entries()));
+        }
+    }
+    let mut loader = EbpfLoader::new();
+    for (name, path, size) in &maps {
+        loader.map_pin_path(name, path).map_max_entries(name, *size);
+    }
+    let mut ebpf = loader.load(&object)?;
+    let program = ebpf.program_mut("edgeward_linear").context("no program")?;
+    let program: &mut Xdp = program.try_into()?;
+    program.load()?;
+    let mut sent = 0;
+    for length in [0, 1, 7, 8, 9, 1_000, 1_300] {
+        let request = post("203.0.113.66", &"x".repeat(length));
+        for source in ["198.51.100.70", "2001:db8:9::70"] {
+            let frame = watched.frame(source, Site::HTTP, &request)?.build();
+            let run = test_run(program.fd()?.as_fd(), &frame, 1)?;
+            ensure!(run.action == Action::Pass && run.frame == frame, "{run:?}");
+            sent += 1;
+        }
+    }
+    watched.until_counts(&[("/would_refuse/reputation", sent)])?;
+    ensure!(watched.kernel("heads_copied")? == sent);
     Ok(())
 }
 
@@ -296,7 +342,7 @@ impl Watched {
     fn until_counts(&self, wanted: &[(&str, u64)]) -> Result<()> {
         until(&format!("{wanted:?}"), || {
             for (pointer, count) in wanted {
-                if self.service(pointer)? != Value::from(*count) {
+                if self.service(pointer)? != *count {
                     return Ok(false);
                 }
             }
@@ -313,6 +359,12 @@ impl Watched {
             .with_context(|| format!("status has no {counter}: {status}"))
     }
 }
+
+/// The kernels' programs where they are built, and in the guest of `cargo xtask vm`.
+const OBJECTS: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ebpf/edgeward-xdp"),
+    "/edgeward/edgeward-xdp",
+];
 
 fn get(client: &str) -> String {
     format!("GET /login HTTP/1.1\r\nHost: login.example\r\nX-Forwarded-For: {client}\r\n\r\n")
