@@ -165,7 +165,10 @@ async fn speak_http1(
     leaving: &mut Leaving<'_>,
     limits: GatewayLimits,
 ) {
-    let service = service_fn(|request| handle(conn, request));
+    let service = service_fn(|request| {
+        conn.line.begins();
+        handle(conn, request)
+    });
     let mut builder = http1::Builder::new();
     builder.max_buf_size(limits.head_bytes_max.max(READ_BYTES_MIN) + LINE_BYTES);
     if limits.headers_max > HYPERS_HEADERS_MAX {
@@ -174,12 +177,22 @@ async fn speak_http1(
     }
     let mut http = Box::pin(builder.serve_connection(Lent(wire), service));
     let ended = std::future::poll_fn(|cx| {
-        match leaving.look() {
-            Look::Stay => {}
-            Look::Leave => http.as_mut().graceful_shutdown(),
-            Look::Over => return Poll::Ready(Ok(())),
+        loop {
+            let leaves = match leaving.look_at(cx) {
+                Look::Stay => false,
+                Look::Leave => true,
+                Look::Over => return Poll::Ready(Ok(())),
+            };
+            if leaves {
+                http.as_mut().graceful_shutdown();
+            }
+            let begun = conn.line.has_begun();
+            let result = http.as_mut().poll(cx);
+            // Once more if this was the first request: its answer says whether the connection ends with it.
+            if result.is_ready() || begun == conn.line.has_begun() {
+                return result;
+            }
         }
-        http.as_mut().poll(cx)
     })
     .await;
     if let Err(error) = ended
@@ -212,7 +225,7 @@ async fn serve_http2(conn: Arc<Conn>, stream: Stream, limits: GatewayLimits) {
     let idle = Alarm::new(&conn.worker.wheel);
     let mut was_idle = false;
     let ended = std::future::poll_fn(|cx| {
-        match leaving.look() {
+        match leaving.look_at(cx) {
             Look::Stay => {}
             Look::Leave => http.as_mut().graceful_shutdown(),
             Look::Over => return Poll::Ready(Ok(())),
@@ -250,6 +263,9 @@ struct Leaving<'a> {
     epoch: u64,
     told: bool,
     rung: bool,
+    /// Rings when the first request should have come.
+    first: Alarm,
+    waits: bool,
 }
 
 enum Look {
@@ -265,7 +281,24 @@ impl<'a> Leaving<'a> {
             epoch: conn.shared.epoch(),
             told: false,
             rung: false,
+            first: Alarm::new(&conn.worker.wheel),
+            waits: false,
         }
+    }
+
+    /// As [`Self::look`], but a connection that has had no request yet is given a moment for its first: it was
+    /// accepted, and whoever sent it is not prepared to be turned away.
+    fn look_at(&mut self, cx: &mut Context<'_>) -> Look {
+        if self.conn.shared.stage() == Stage::Draining && !self.conn.line.has_begun() {
+            if !self.waits {
+                self.waits = true;
+                self.first.set(FIRST_REQUEST);
+            }
+            if !self.first.rings(cx) {
+                return Look::Stay;
+            }
+        }
+        self.look()
     }
 
     fn look(&mut self) -> Look {
@@ -362,6 +395,8 @@ const HYPERS_HEADERS_MAX: usize = 100;
 const READ_BYTES_MIN: usize = 8_192;
 /// A head that is just too long is refused here before hyper refuses it.
 const LINE_BYTES: usize = 4_096;
+/// How long a connection without a request may live on once the gateway ends.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(5);
 const STREAM_SLACK: Duration = Duration::from_secs(5);

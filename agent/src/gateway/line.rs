@@ -11,7 +11,7 @@ use std::{
 /// What the requests of a connection tell its wire.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// HTTP/2 requests that have begun.
+    /// Requests that have begun.
     begun: AtomicU64,
     /// Requests that have been answered to the end.
     answered: AtomicU64,
@@ -25,9 +25,14 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// An HTTP/2 request begins.
+    /// A request begins.
     pub(super) fn begins(&self) {
         self.begun.fetch_add(1, Relaxed);
+    }
+
+    /// Whether there has been a request.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed) > 0
     }
 
     /// Whether no HTTP/2 request is in progress.
