@@ -187,6 +187,8 @@ pub(crate) fn material(config: &Config) -> anyhow::Result<Material> {
 impl Gateway {
     fn end(self, limit: Duration) {
         self.running.close();
+        // Whatever was being accepted at that moment is with a worker by then.
+        thread::sleep(HANDED_OVER);
         if !self.running.drain(limit) {
             warn!("connections of the gateway were cut off: they took longer than drain_timeout");
         }
