@@ -391,3 +391,21 @@ const TYPE_ARRAY_OF_MAPS: u32 = 12;
 const FLAG_MMAPABLE: u32 = 1 << 10;
 const TYPE_XDP: u32 = 6;
 const ATTACH_TYPE_XDP: u32 = 37;
+
+/// Raises the limit of open descriptors, which servers inherit, to the hard limit; that limit.
+pub(crate) fn raise_descriptors() -> io::Result<usize> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live value of the right type.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(limit.rlim_max).unwrap_or(usize::MAX))
+}

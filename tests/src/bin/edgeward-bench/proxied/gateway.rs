@@ -42,7 +42,7 @@ struct Stage {
 impl Gateways {
     pub(crate) fn measure(pace: Pace) -> Result<Self> {
         eprintln!("gateway: nginx, HAProxy and Edgeward before the same application");
-        let stage = Stage::new()?;
+        let stage = Stage::new(pace)?;
         let mut contenders: Vec<Contender> = [
             ("the application itself", APPLICATION),
             (NGINX_NAME, NGINX),
@@ -159,7 +159,7 @@ impl Contender {
 }
 
 impl Stage {
-    fn new() -> Result<Self> {
+    fn new(pace: Pace) -> Result<Self> {
         let lab = Lab::new("bench-gateway")?;
         let folder = lab.directory().display().to_string();
         let login = &lab.login;
@@ -169,7 +169,7 @@ impl Stage {
         let path = lab.write("nginx-proxy.conf", &nginx(&folder))?;
         let path = path.display().to_string();
         let nginx = login.spawn(&["nginx", "-e", "stderr", "-p", &folder, "-c", &path])?;
-        let path = lab.write("haproxy.cfg", HAPROXY_CFG)?;
+        let path = lab.write("haproxy.cfg", &haproxy(pace.idle_connections + 50))?;
         let path = path.display().to_string();
         let haproxy = login.spawn(&["haproxy", "-db", "-f", &path])?;
         let proxy = lab.proxy.v4().to_string();
@@ -226,7 +226,7 @@ fn gateway() -> toml::Value {
 fn application(folder: &str) -> String {
     format!(
         "daemon off;\nworker_processes 1;\npid {folder}/application.pid;\nerror_log stderr warn;\n\
-         events {{ worker_connections 40000; }}\nworker_rlimit_nofile 60000;\n\
+         events {{ worker_connections 18000; }}\n\n\
          http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; default_type text/plain;\n\
          server {{ listen {APPLICATION} backlog=4096; location / {{ return 200 \"signed in\\n\"; }} }} }}\n"
     )
@@ -235,7 +235,7 @@ fn application(folder: &str) -> String {
 fn nginx(folder: &str) -> String {
     format!(
         "daemon off;\nworker_processes 2;\npid {folder}/nginx-proxy.pid;\nerror_log stderr warn;\n\
-         events {{ worker_connections 40000; }}\nworker_rlimit_nofile 60000;\n\
+         events {{ worker_connections 18000; }}\n\n\
          http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n\
          client_body_temp_path {folder}/np-body; proxy_temp_path {folder}/np-proxy;\n\
          fastcgi_temp_path {folder}/np-fastcgi; uwsgi_temp_path {folder}/np-uwsgi; scgi_temp_path {folder}/np-scgi;\n\
@@ -245,9 +245,13 @@ fn nginx(folder: &str) -> String {
     )
 }
 
-const HAPROXY_CFG: &str = "global\n  nbthread 2\n  maxconn 30000\n\
+fn haproxy(connections: usize) -> String {
+    format!(
+        "global\n  nbthread 2\n  maxconn {connections}\n\
 defaults\n  mode http\n  timeout connect 5s\n  timeout client 600s\n  timeout server 600s\n  http-reuse always\n\
-frontend f\n  bind :8082\n  default_backend b\nbackend b\n  server a 127.0.0.1:8080\n";
+frontend f\n  bind :8082\n  default_backend b\nbackend b\n  server a 127.0.0.1:8080\n"
+    )
+}
 
 const CONNECTIONS: usize = 64;
 const APPLICATION: u16 = 8080;

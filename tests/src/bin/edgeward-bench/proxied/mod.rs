@@ -17,7 +17,7 @@ use anyhow::bail;
 use lab::{Host, Request, Result};
 
 pub(crate) use self::{endpoint::Endpoints, gateway::Gateways};
-use crate::{settings::Settings, targets::Target};
+use crate::{settings::Settings, sys, targets::Target};
 
 /// What was measured of proxied requests.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +35,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn of(settings: &Settings) -> Self {
-        if settings.quick {
+    pub(crate) fn of(settings: &Settings) -> Result<Self> {
+        // HAProxy reserves two descriptors for each connection, and some for itself.
+        let most = sys::raise_descriptors()?.saturating_sub(200) / 2;
+        let pace = if settings.quick {
             Self {
                 rounds: 1,
                 seconds: 1,
@@ -48,13 +50,17 @@ impl Pace {
                 seconds: 2,
                 idle_connections: 10_000,
             }
-        }
+        };
+        Ok(Self {
+            idle_connections: pace.idle_connections.min(most),
+            ..pace
+        })
     }
 }
 
 impl Proxied {
     pub(crate) fn measure(settings: &Settings, gateway: bool, endpoint: bool) -> Result<Self> {
-        let pace = Pace::of(settings);
+        let pace = Pace::of(settings)?;
         Ok(Self {
             gateways: gateway.then(|| Gateways::measure(pace)).transpose()?,
             endpoints: endpoint.then(|| Endpoints::measure(pace)).transpose()?,
