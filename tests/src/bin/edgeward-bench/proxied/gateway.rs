@@ -1,6 +1,6 @@
 //! The gateway beside nginx `proxy_pass` and HAProxy: the same client host, the same application, the same cores.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use lab::{Agent, AgentConfig, Lab, Process, Result};
 
@@ -172,9 +172,8 @@ impl Stage {
         let path = lab.write("haproxy.cfg", &haproxy(pace.idle_connections + 50))?;
         let path = path.display().to_string();
         let haproxy = login.spawn(&["haproxy", "-db", "-f", &path])?;
-        let proxy = lab.proxy.v4().to_string();
         let config = AgentConfig::new("block")
-            .zone("cdn", &["trusted-proxy"], &[&proxy])
+            .zone("cdn", &["trusted-proxy"], &["198.51.100.64/26"])
             .list("bad", 90, &["203.0.113.64/26"])
             .push(
                 "service",
@@ -206,7 +205,10 @@ impl Stage {
         };
         let before = idle::resident(pid)?;
         let address = SocketAddr::new(self.lab.login.v4().into(), contender.port);
-        let open = idle::open(&self.lab.proxy, address, connections)?;
+        // Sources of their own: ports of the contender before are not free yet.
+        let own = u32::from(contender.port - NGINX) * SOURCES_EACH;
+        let first = Ipv4Addr::from(u32::from(self.lab.proxy.v4()) + own);
+        let open = idle::open(&self.lab.proxy, first, address, connections)?;
         let with = idle::resident(pid)?;
         drop(open);
         Ok(Some((before, with)))
@@ -254,11 +256,13 @@ frontend f\n  bind :8082\n  default_backend b\nbackend b\n  server a 127.0.0.1:8
 }
 
 const CONNECTIONS: usize = 64;
+/// Source addresses that a contender's idle connections come from.
+const SOURCES_EACH: u32 = 4;
 const APPLICATION: u16 = 8080;
 const NGINX: u16 = 8081;
 const HAPROXY: u16 = 8082;
 /// Where the application itself could listen: steering hands the connections to the gateway.
-const EDGEWARD: u16 = 8090;
+const EDGEWARD: u16 = 8083;
 const NGINX_NAME: &str = "nginx `proxy_pass`";
 const HAPROXY_NAME: &str = "HAProxy";
 const EDGEWARD_NAME: &str = "**Edgeward** gateway";

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -11,10 +11,18 @@ use anyhow::{Context, ensure};
 use lab::{Host, Result};
 
 /// Opens `count` keep-alive connections from `host`, one request on each; they live as long as the result.
-pub(crate) fn open(host: &Host, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
-    let source = host.address_like(address.ip());
+///
+/// `first` is the first source address; each has no more connections than it has ports to spare.
+pub(crate) fn open(
+    host: &Host,
+    first: Ipv4Addr,
+    address: SocketAddr,
+    count: usize,
+) -> Result<Vec<TcpStream>> {
     let mut streams = Vec::with_capacity(count);
     for index in 0..count {
+        let further = u32::try_from(index / CONNECTIONS_A_SOURCE)?;
+        let source = Ipv4Addr::from(u32::from(first) + further).into();
         let mut stream = host
             .connect_from(source, address.ip(), address.port(), ANSWER_MAX)
             .with_context(|| format!("connection {index} of {count}"))?;
@@ -67,5 +75,7 @@ fn parent(pid: u32) -> Option<u32> {
     line.trim().parse().ok()
 }
 
+/// Connections from one address.
+pub(crate) const CONNECTIONS_A_SOURCE: usize = 4_000;
 /// Longest a connection or an answer may take: only a fault does.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
