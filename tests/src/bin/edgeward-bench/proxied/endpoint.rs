@@ -124,7 +124,7 @@ fn nginx(folder: &str, socket: &str) -> String {
     let ask = |name: &str, upstream: &str| {
         format!(
             "location /{name}/ {{ auth_request /ask-{name}; alias {folder}/; }}\n\
-             location = /ask-{name} {{ internal; proxy_pass http://{upstream}; proxy_http_version 1.1;\n\
+             location = /ask-{name} {{ internal; proxy_pass http://{upstream}/check; proxy_http_version 1.1;\n\
              proxy_set_header Connection \"\"; proxy_pass_request_body off; proxy_set_header Content-Length \"\";\n\
              proxy_set_header X-Edgeward-Peer $realip_remote_addr; proxy_set_header X-Original-URI $request_uri;\n\
              proxy_set_header X-Original-Method $request_method; }}\n"
