@@ -1,6 +1,6 @@
 //! What operators ask for. A change is first in force, then on disk, then answered.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -248,7 +248,7 @@ impl Keeper {
 
     /// The judgement of the gate, by the very snapshot that it judges with.
     fn explain_request(&self, asked: Described<'_>, service: Option<&str>) -> Answer {
-        let snapshot = Arc::clone(&self.snapshot.borrow());
+        let snapshot = self.published.get();
         let now = self.clock.now();
         let service = explain_request::service_of(&snapshot, service, asked.port)
             .map_err(|error| Failure::new(FailureKind::NotFound, error))?;

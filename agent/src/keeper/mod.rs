@@ -8,6 +8,7 @@ mod commands;
 mod decisions;
 mod guard;
 mod kernel_events;
+mod published;
 mod report;
 mod settings;
 mod timers;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub(crate) use self::kernel_events::{EventContext, forward};
+use self::published::Published;
 use crate::{
     clock::Clock,
     config::{Config, Interfaces},
@@ -60,7 +62,7 @@ pub(crate) struct Keeper {
     feed: EventFeed,
     roles: watch::Sender<Roles>,
     context: watch::Sender<EventContext>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    published: Published,
     gate: Gate,
     origins: Origins,
     deferred: Deferred,
@@ -126,7 +128,7 @@ impl Keeper {
             feed: shared.feed,
             roles: shared.roles,
             context: shared.context,
-            snapshot: shared.snapshot,
+            published: Published::new(shared.snapshot),
             gate: shared.gate,
             origins: shared.origins,
             deferred,
@@ -182,7 +184,7 @@ impl Keeper {
             now,
         );
         // Names first: an event may carry a class as soon as its entry is in force.
-        self.publish_classes()?;
+        self.name_classes()?;
         let rate = &self.config.rate_limit;
         self.datapath
             .set_budgets(self.config.events.per_second_max, rate.window);
@@ -194,38 +196,41 @@ impl Keeper {
             );
         }
         self.evicted = evicted;
-        self.publish_policy();
+        let policy = wanted::policy(&self.config, self.mode.mode);
+        self.datapath.set_policy(policy);
         let snapshot = Snapshot::build(
             &self.config,
             &Held {
                 mode: self.mode.mode,
-                policy: wanted::policy(&self.config, self.mode.mode),
+                policy,
                 entries: &wanted.entries,
                 zones: &wanted.zones,
                 classes: &self.classes,
             },
         );
-        self.snapshot.send_replace(Arc::new(snapshot));
+        self.published.whole(snapshot);
         Ok(change)
     }
 
     fn publish_policy(&self) {
         let (mode, policy) = (self.mode.mode, wanted::policy(&self.config, self.mode.mode));
         self.datapath.set_policy(policy);
-        self.publish(|snapshot| snapshot.with_policy(mode, policy));
+        self.published
+            .change(|snapshot| snapshot.with_policy(mode, policy));
     }
 
-    /// What judges proxied requests follows what the kernel holds.
-    fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
-        self.snapshot
-            .send_modify(|snapshot| *snapshot = Arc::new(change(snapshot)));
-    }
-
-    fn publish_classes(&self) -> anyhow::Result<()> {
+    /// Tells the kernel and whoever words events what classes stand for.
+    fn name_classes(&self) -> anyhow::Result<()> {
         self.datapath.set_classes(self.classes.records())?;
         self.context
             .send_replace(EventContext::new(&self.classes, self.clock));
-        self.publish(|snapshot| snapshot.with_classes(&self.classes));
+        Ok(())
+    }
+
+    fn publish_classes(&self) -> anyhow::Result<()> {
+        self.name_classes()?;
+        self.published
+            .change(|snapshot| snapshot.with_classes(&self.classes));
         Ok(())
     }
 
@@ -256,7 +261,8 @@ impl Keeper {
             self.publish_classes()?;
         }
         let change = self.datapath.put(prefix, meta)?;
-        self.publish(|snapshot| snapshot.with_entry(prefix, meta));
+        self.published
+            .change(|snapshot| snapshot.with_entry(prefix, meta));
         let evicted = change.evicted as u64;
         match prefix {
             IpNet::V4(_) => self.evicted.hosts4 += evicted,
@@ -269,7 +275,8 @@ impl Keeper {
     fn refresh_zones(&mut self) -> anyhow::Result<()> {
         let zones = wanted::zones(&self.config, self.decisions.values(), self.clock.now());
         self.datapath.set_zones(&zones)?;
-        self.publish(|snapshot| snapshot.with_zones(&zones));
+        self.published
+            .change(|snapshot| snapshot.with_zones(&zones));
         Ok(())
     }
 
