@@ -115,7 +115,12 @@ impl Deferred {
         let beat = Arc::new(move || heartbeat.beat());
         let running = gateway::start(self.gate.clone(), &listeners, material, beat)
             .context("the gateway's threads")?;
-        datapath.set_listeners(Some(listeners.v4()), Some(listeners.v6()))?;
+        if let Err(error) = datapath.set_listeners(Some(listeners.v4()), Some(listeners.v6())) {
+            // Nobody would ever end the threads, and they hold the sockets: a slot that was filled would stay so.
+            datapath.clear_listeners();
+            running.drain(Duration::ZERO);
+            return Err(error);
+        }
         let kept = match listeners.store() {
             // Without a service manager nothing was stored, and nobody was told.
             Ok(()) => std::env::var_os("NOTIFY_SOCKET").is_some(),
