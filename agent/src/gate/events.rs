@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use super::{Head, Via};
@@ -19,7 +22,7 @@ pub(super) struct Events {
     feed: EventFeed,
     running: Mutex<Running>,
     seed: u64,
-    per_second_max: u32,
+    per_second_max: AtomicU32,
 }
 
 /// Which event stands for a request.
@@ -70,8 +73,13 @@ impl Events {
             feed,
             running: Mutex::default(),
             seed,
-            per_second_max,
+            per_second_max: AtomicU32::new(per_second_max),
         }
+    }
+
+    /// From the next event on; nobody waits for the others to see it.
+    pub(super) fn set_per_second_max(&self, per_second_max: u32) {
+        self.per_second_max.store(per_second_max, Relaxed);
     }
 
     /// Makes an event, or finds the one that already stands for the request; its id.
@@ -87,7 +95,7 @@ impl Events {
             return id;
         }
         let id = running.id(now_ms, self.seed);
-        let flood = !running.admit(key, &id, now_ms, self.per_second_max);
+        let flood = !running.admit(key, &id, now_ms, self.per_second_max.load(Relaxed));
         let suppressed = std::mem::take(&mut running.suppressed);
         running.totals.sent = running.totals.sent.saturating_add(1);
         // Under the lock, so that nobody quotes an id before its event is there to be found.

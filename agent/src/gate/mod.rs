@@ -160,6 +160,11 @@ impl Gate {
         self.0.counters.rejected(via, cause);
     }
 
+    /// Sets how many events a second there may be, as a reload does.
+    pub(crate) fn set_events_per_second_max(&self, most: u32) {
+        self.0.events.set_per_second_max(most);
+    }
+
     /// Who reached around the proxies of restricted services; whoever else sees such a source adds to it.
     pub(crate) fn origins(&self) -> Origins {
         self.0.origins.clone()

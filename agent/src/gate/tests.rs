@@ -257,6 +257,28 @@ fn a_flood_of_clients_makes_a_bounded_number_of_events_and_every_refusal_names_o
 }
 
 #[test]
+fn the_number_of_events_follows_a_reload() {
+    let world = world("block");
+    for client in 1..=20 {
+        world.ask(Via::Gateway, &format!("203.0.113.{client}"), "/");
+    }
+    world.gate.set_events_per_second_max(1);
+    for client in 21..=40 {
+        world.ask(Via::Gateway, &format!("203.0.113.{client}"), "/");
+    }
+    // Whatever second each of them falls into: the only event of a second stands for the rest of it.
+    let events = world.events();
+    let (own, shared) = events.split_at(20);
+    assert!(own.iter().all(|event| event["stands_for_others"] == false));
+    assert!(!shared.is_empty());
+    assert!(
+        shared
+            .iter()
+            .all(|event| event["stands_for_others"] == true)
+    );
+}
+
+#[test]
 fn threads_count_together() {
     let world = world("block");
     let passed: usize = std::thread::scope(|scope| {

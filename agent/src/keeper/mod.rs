@@ -185,9 +185,10 @@ impl Keeper {
         );
         // Names first: an event may carry a class as soon as its entry is in force.
         self.name_classes()?;
-        let rate = &self.config.rate_limit;
+        let (rate, events) = (&self.config.rate_limit, &self.config.events);
         self.datapath
-            .set_budgets(self.config.events.per_second_max, rate.window);
+            .set_budgets(events.per_second_max, rate.window);
+        self.gate.set_events_per_second_max(events.per_second_max);
         let change = self.datapath.apply(&wanted)?;
         if evicted.total() > 0 {
             warn!(
