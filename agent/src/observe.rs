@@ -7,44 +7,21 @@
 
 use std::borrow::Cow;
 
-use tracing::warn;
-
 use crate::{
-    datapath::{EventRing, ObservedHead, watch_ring},
+    datapath::{EventRing, ObservedHead, read_ring},
     gate::{Gate, Head, Via},
     policy::{chain::Forwarding, request::RequestFacts},
 };
 
-/// Reads the ring until the task is dropped. The kernel never waits for it; what does not fit is counted there.
+/// Reads the ring until the task is dropped.
 pub(crate) async fn watch(ring: EventRing, gate: Gate) {
-    let mut ring = match watch_ring(ring) {
-        Ok(ring) => ring,
-        Err(error) => {
-            warn!(%error, "request heads cannot be read; nothing else is affected");
-            return;
+    read_ring(ring, "request heads", |record| {
+        match ObservedHead::decode(record) {
+            Some(head) => judge(&gate, &head),
+            None => gate.rejected(Via::Observe, "record_unreadable", None),
         }
-    };
-    loop {
-        let Ok(mut ready) = ring.readable_mut().await else {
-            warn!("the ring of request heads cannot be waited for; nothing else is affected");
-            return;
-        };
-        let mut taken = 0;
-        while let Some(record) = ready.get_inner_mut().next() {
-            match ObservedHead::decode(&record) {
-                Some(head) => judge(&gate, &head),
-                None => gate.rejected(Via::Observe, "record_unreadable", None),
-            }
-            taken += 1;
-            if taken >= TAKEN_AT_ONCE_MAX {
-                break;
-            }
-        }
-        if taken < TAKEN_AT_ONCE_MAX {
-            ready.clear_ready();
-        }
-        tokio::task::yield_now().await;
-    }
+    })
+    .await;
 }
 
 fn judge(gate: &Gate, observed: &ObservedHead<'_>) {
@@ -119,8 +96,6 @@ fn path_of(target: &str) -> &str {
 
 /// Header lines of a head that is read.
 const HEADERS_MAX: usize = 128;
-/// Records read before other tasks get their turn.
-const TAKEN_AT_ONCE_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

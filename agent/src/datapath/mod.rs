@@ -16,6 +16,7 @@ mod load;
 mod marks;
 pub mod netlink;
 mod pins;
+mod ring;
 mod steer;
 mod sys;
 mod tables;
@@ -42,6 +43,7 @@ pub use self::{
     events::Event,
     generation::Change,
     heads::ObservedHead,
+    ring::read_ring,
     steer::{Heartbeat, SteeringCounts, SteeringReport},
     sys::{boot_ns, watch_ring},
     tables::{Fill, Installed, Wanted},

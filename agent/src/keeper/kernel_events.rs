@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::{
     clock::Clock,
     control::EventFeed,
-    datapath::{Event, EventRing, watch_ring},
+    datapath::{Event, EventRing, read_ring},
     gate::Gate,
     origins::{Attempt, Origins},
     policy::classes::{ClassOrigin, Classes},
@@ -42,8 +42,7 @@ impl Default for EventContext {
     }
 }
 
-/// Reads the ring until the task is dropped. The kernel never waits for it: what does not fit the ring
-/// is counted there and said in the next event.
+/// Reads the ring until the task is dropped. What does not fit it is said in the next event.
 pub(crate) async fn forward(
     ring: EventRing,
     context: watch::Receiver<EventContext>,
@@ -51,40 +50,18 @@ pub(crate) async fn forward(
     gate: Gate,
     origins: Origins,
 ) {
-    let mut ring = match watch_ring(ring) {
-        Ok(ring) => ring,
-        Err(error) => {
-            warn!(%error, "events cannot be read; verdicts are not affected");
-            return;
-        }
-    };
-    loop {
-        let Ok(mut ready) = ring.readable_mut().await else {
-            warn!("the event ring cannot be waited for; verdicts are not affected");
+    read_ring(ring, "events", |record| {
+        let Some(event) = Event::decode(record) else {
+            warn!(bytes = record.len(), "an event of the kernel is too short");
             return;
         };
-        let mut taken = 0;
-        while let Some(record) = ready.get_inner_mut().next() {
-            match Event::decode(&record) {
-                Some(event) => {
-                    let context = context.borrow();
-                    if event.outcome == Some(Outcome::RestrictedOrigin) {
-                        note_origin(&event, &context, &gate, &origins);
-                    }
-                    feed.push(line(&event, &context));
-                }
-                None => warn!(bytes = record.len(), "an event of the kernel is too short"),
-            }
-            taken += 1;
-            if taken >= TAKEN_AT_ONCE_MAX {
-                break;
-            }
+        let context = context.borrow();
+        if event.outcome == Some(Outcome::RestrictedOrigin) {
+            note_origin(&event, &context, &gate, &origins);
         }
-        if taken < TAKEN_AT_ONCE_MAX {
-            ready.clear_ready();
-        }
-        tokio::task::yield_now().await;
-    }
+        feed.push(line(&event, &context));
+    })
+    .await;
 }
 
 /// The kernel knows ports, the report knows services.
@@ -155,6 +132,3 @@ fn line(event: &Event, context: &EventContext) -> String {
     })
     .to_string()
 }
-
-/// Records read before other tasks get their turn.
-const TAKEN_AT_ONCE_MAX: usize = 256;
