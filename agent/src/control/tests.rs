@@ -6,7 +6,6 @@ use std::{
     os::unix::{
         fs::PermissionsExt,
         net::{UnixListener as StdListener, UnixStream},
-        process::CommandExt,
     },
     path::{Path, PathBuf},
     thread,
@@ -21,7 +20,6 @@ use super::{
     client::{Client, ClientError},
     feed::FOLLOWED_QUEUED_MAX,
     protocol::Reply,
-    roles::Names,
     server::{BindError, bind, serve},
 };
 
@@ -38,10 +36,6 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(answer: fn(&Command) -> Option<Result<Value, Failure>>) -> Self {
-        Self::start_with(answer, Roles::own().unwrap())
-    }
-
-    fn start_with(answer: fn(&Command) -> Option<Result<Value, Failure>>, known: Roles) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/control.sock");
         let feed = EventFeed::new(10);
@@ -56,7 +50,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = bind(&socket).unwrap();
                 ready.send(()).unwrap();
-                let (_roles, roles) = watch::channel(known);
+                let (_roles, roles) = watch::channel(Roles::own().unwrap());
                 let (commands, mut queue) = mpsc::channel::<Command>(4);
                 let keeper = async {
                     while let Some(command) = queue.recv().await {
@@ -348,60 +342,3 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     assert!(matches!(bind(&file), Err(BindError::NotASocket(_))));
     assert_eq!(fs::read(&file).unwrap(), b"precious");
 }
-
-/// The child is this very test binary under another account, started with [`STRANGER_SOCKET`] set.
-#[test]
-#[ignore = "needs root: connects as another account"]
-fn another_account_may_do_what_its_role_allows() {
-    if let Ok(socket) = std::env::var(STRANGER_SOCKET) {
-        for request in [Request::Status, Request::Reload] {
-            match Client::connect(Path::new(&socket))
-                .unwrap()
-                .request(&request.into(), PATIENCE)
-            {
-                Ok(_) => println!("\nsaid ok"),
-                Err(ClientError::Refused(failure)) => println!("\nsaid {:?}", failure.kind),
-                Err(other) => println!("\nsaid {other}"),
-            }
-        }
-        return;
-    }
-    let account = [STRANGER.to_string()];
-    let named = Names {
-        users: &account,
-        groups: &[],
-    };
-    let grouped = Names {
-        users: &[],
-        groups: &account,
-    };
-    let none = Names::default();
-    for (operators, readers, expected) in [
-        (none, none, ["said Denied", "said Denied"]),
-        (none, named, ["said ok", "said Denied"]),
-        (none, grouped, ["said ok", "said Denied"]),
-        (named, none, ["said ok", "said ok"]),
-    ] {
-        let roles = Roles::resolve(operators, readers).unwrap();
-        let server = Server::start_with(describe, roles);
-        let root = server.path.parent().unwrap().parent().unwrap();
-        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--ignored", "--nocapture"])
-            .arg("control::tests::another_account_may_do_what_its_role_allows")
-            .env(STRANGER_SOCKET, &server.path)
-            .uid(STRANGER)
-            .gid(STRANGER)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let said: Vec<_> = text
-            .lines()
-            .filter(|line| line.starts_with("said"))
-            .collect();
-        assert_eq!(said, expected, "{text}");
-    }
-}
-
-const STRANGER: u32 = 54_321;
-const STRANGER_SOCKET: &str = "EDGEWARD_TEST_STRANGER_SOCKET";

@@ -295,25 +295,6 @@ fn durability_is_what_was_asked_for() {
     assert_eq!(read("locking_mode"), "exclusive");
 }
 
-/// Prints how long it takes; no test fails on a slow machine. Run with `--release --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement: a million rows"]
-fn a_million_decisions() {
-    let dir = tempfile::tempdir().unwrap();
-    let all = many(1_000_000);
-    let mut store = Store::open(dir.path()).unwrap();
-    let start = std::time::Instant::now();
-    store.put_all(&all).unwrap();
-    println!("write {:?}", start.elapsed());
-    drop(store);
-    let start = std::time::Instant::now();
-    let store = Store::open(dir.path()).unwrap();
-    println!("open with check {:?}", start.elapsed());
-    let found = store.decisions().unwrap();
-    println!("open and load {:?}", start.elapsed());
-    assert_eq!(found, all);
-}
-
 fn mode_bits(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
