@@ -1,5 +1,8 @@
 //! Detectors and reputation together: what happens to one sign-in attempt, and what it leads to.
 
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
 use super::{
     detect::{Capacity, Detectors, NetworkKey, SourceKey, Thresholds},
     reputation::{Lifetimes, Reputation, Scope, Standing, Term},
@@ -25,8 +28,10 @@ pub struct Settings {
 }
 
 /// Detects, remembers and judges.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Defence {
+    /// Of the configuration, not of the past.
+    #[serde(skip)]
     settings: Settings,
     detectors: Detectors,
     reputation: Reputation,
@@ -64,6 +69,39 @@ impl Defence {
             detectors: Detectors::new(settings.thresholds, settings.capacity),
             reputation: Reputation::new(settings.lifetimes, settings.capacity.sources_max),
         }
+    }
+
+    /// Goes on under other settings: those of a configuration read again, or of the agent that takes what an
+    /// earlier one has learned.
+    pub fn set(&mut self, settings: Settings, now_ms: u64) {
+        self.settings = settings;
+        self.detectors
+            .set(settings.thresholds, settings.capacity, now_ms);
+        self.reputation
+            .set(settings.lifetimes, settings.capacity.sources_max, now_ms);
+    }
+
+    /// Forgets whatever is held against a prefix, because somebody who knows said so; whether there was
+    /// anything.
+    pub fn forget(&mut self, prefix: IpNet) -> bool {
+        let address = prefix.addr();
+        let (source, network) = (SourceKey::of(address), NetworkKey::of(address));
+        let scope = if source.prefix() == prefix {
+            self.detectors.forget(source);
+            Scope::Source(source)
+        } else if network.prefix() == prefix {
+            self.detectors.forget_network(network);
+            Scope::Network(network)
+        } else {
+            return false;
+        };
+        self.reputation.forget(scope).is_some()
+    }
+
+    /// Every reputation that holds.
+    pub fn standing_now(&self, now_ms: u64) -> impl Iterator<Item = Decided> {
+        let all = self.reputation.standing_now(now_ms);
+        all.map(|(scope, standing)| Decided { scope, standing })
     }
 
     /// Judges an attempt by what was known before it.

@@ -4,10 +4,12 @@
 //! without a new finding takes one doubling back. After a refusal a source is on probation: half its score,
 //! fading to nothing over the same time again, which slows it without refusing it.
 
+use serde::{Deserialize, Serialize};
+
 use super::detect::{Findings, Level, NetworkKey, SourceKey, Table, Worth};
 
 /// Who has a reputation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// A source.
     Source(SourceKey),
@@ -43,14 +45,16 @@ pub enum Term {
 }
 
 /// The reputation of everybody.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Reputation {
+    /// Of the configuration, not of the past.
+    #[serde(skip)]
     lifetimes: Lifetimes,
     standings: Table<Scope, Standing>,
 }
 
 /// The reputation of one scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// What led to it; the levels are the highest since it began.
     pub findings: Findings,
@@ -111,6 +115,25 @@ impl Reputation {
         Some(*standing)
     }
 
+    /// Goes on under other settings.
+    pub fn set(&mut self, lifetimes: Lifetimes, scopes_max: u32, now_ms: u64) {
+        self.lifetimes = lifetimes;
+        let seconds = u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX);
+        self.standings.limit(scopes_max, seconds);
+    }
+
+    /// Forgets a scope.
+    pub fn forget(&mut self, scope: Scope) -> Option<Standing> {
+        self.standings.remove(scope)
+    }
+
+    /// Every scope with a standing that holds.
+    pub fn standing_now(&self, now_ms: u64) -> impl Iterator<Item = (Scope, Standing)> {
+        let all = self.standings.iter();
+        all.filter(move |(_, standing)| standing.holds(now_ms))
+            .copied()
+    }
+
     /// The standing of a scope while it lasts.
     #[must_use]
     pub fn standing(&self, scope: Scope, now_ms: u64) -> Option<&Standing> {
@@ -141,7 +164,24 @@ impl Standing {
         now_ms < self.until_ms && self.since_ms <= now_ms.saturating_add(HOUR_MS)
     }
 
-    fn score(&self, now_ms: u64) -> u8 {
+    /// When a refusal that has ended will have faded below a score, milliseconds since the epoch.
+    #[must_use]
+    pub fn faded_below_ms(&self, score: u8) -> u64 {
+        let half = u64::from(self.findings.score() / 2);
+        let lifetime = self.until_ms.saturating_sub(self.since_ms).max(1);
+        let above = half.saturating_add(1).saturating_sub(score.into());
+        if above == 0 {
+            return self.until_ms;
+        }
+        // half * left / lifetime is at least `score` while left is at least score * lifetime / half.
+        let left = (u64::from(score) * lifetime).div_ceil(half.max(1));
+        self.until_ms
+            .saturating_add(lifetime.saturating_sub(left).saturating_add(1))
+    }
+
+    /// The score at a moment, 0 to 100.
+    #[must_use]
+    pub fn score(&self, now_ms: u64) -> u8 {
         if self.holds(now_ms) {
             return self.findings.score();
         }
@@ -264,6 +304,14 @@ mod tests {
         assert_eq!(score(HOUR_MS * 3 / 2), 22);
         assert_eq!(score(HOUR_MS * 2), 0);
         assert_eq!(reputation.score(Scope::User(1), DAY_MS), 0);
+        for (limit, fades) in [(40, true), (45, true), (46, false), (1, true)] {
+            let standing = *reputation.standing(scope(), DAY_MS).unwrap();
+            let at = standing.faded_below_ms(limit);
+            assert_eq!(standing.score(at).max(limit), limit.max(standing.score(at)));
+            assert!(standing.score(at) < limit, "{limit}");
+            assert_eq!(at > standing.until_ms, fades, "{limit}");
+            assert!(!fades || standing.score(at - 1) >= limit, "{limit}");
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// One sign-in outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
     /// When it happened, milliseconds since the Unix epoch.
     pub time_ms: u64,
@@ -22,7 +24,7 @@ pub struct Signal {
 }
 
 /// What was tried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Flow {
     /// Signing in.
     #[default]
@@ -34,7 +36,7 @@ pub enum Flow {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// Signed in (or recovered, or enrolled).
     Success,
@@ -47,7 +49,7 @@ pub enum Outcome {
 }
 
 /// A keyed hash of a name: it says whether two are the same, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pseudonym(u64);
 
 /// The secret under which names become pseudonyms. Without it nobody can try names against hashes.

@@ -42,7 +42,7 @@ pub enum Level {
 pub struct DetectionSet(u8);
 
 /// Detections of one prefix at one moment, each with its level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings([Option<Level>; 6]);
 
 impl Detection {

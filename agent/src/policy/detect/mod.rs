@@ -23,6 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use detection::{Detection, DetectionSet, Findings, Level};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use network::Network;
+use serde::{Deserialize, Serialize};
 use source::Source;
 use spread::{Pattern, Seen, UserWatch};
 pub use table::{Table, Worth};
@@ -32,8 +33,10 @@ use window::seconds;
 use super::signal::{Flow, Outcome, Pseudonym, Signal};
 
 /// All detectors and what they remember.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Detectors {
+    /// Of the configuration, not of the past.
+    #[serde(skip)]
     thresholds: Thresholds,
     sources: Table<SourceKey, Source>,
     networks: Table<NetworkKey, Network>,
@@ -72,11 +75,11 @@ pub struct Observed {
 }
 
 /// A source as a number: an IPv4 address, or the first half of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SourceKey(u64);
 
 /// A network as a number: an IPv4 /24 or an IPv6 /48.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetworkKey(u64);
 
 impl Detectors {
@@ -135,6 +138,26 @@ impl Detectors {
         observed.user.add(Detection::BruteForce, user);
         observed.agent.add(Detection::CredentialStuffing, agent);
         observed
+    }
+
+    /// Goes on under other settings; what no longer has room gives way.
+    pub fn set(&mut self, thresholds: Thresholds, capacity: Capacity, time_ms: u64) {
+        let now = seconds(time_ms);
+        self.thresholds = thresholds;
+        self.sources.limit(capacity.sources_max, now);
+        self.networks.limit(capacity.sources_max, now);
+        self.users.limit(capacity.users_max, now);
+        self.agents.limit(capacity.agents_max, now);
+    }
+
+    /// Forgets what a source did, after somebody has said that it was no attacker.
+    pub fn forget(&mut self, source: SourceKey) {
+        self.sources.remove(source);
+    }
+
+    /// The same for a network.
+    pub fn forget_network(&mut self, network: NetworkKey) {
+        self.networks.remove(network);
     }
 
     /// The thresholds in force.

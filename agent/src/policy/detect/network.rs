@@ -3,6 +3,8 @@
 //! Neighbours of an attacker are not attackers, so a network is looked at only when several of its
 //! sources fail without ever succeeding, and few others succeed.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     detection::{Detection, Findings},
     source::{Change, windows},
@@ -12,13 +14,13 @@ use super::{
 };
 
 /// One network.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Network {
     short: Sliding<Counts>,
     long: Sliding<Counts>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Counts {
     failures: u16,
     /// Users that failed at a source for the first time.

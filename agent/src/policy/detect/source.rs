@@ -1,5 +1,7 @@
 //! What is remembered of one source (an IPv4 address, an IPv6 /64), and what it looks like.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     detection::{Detection, Findings, Level},
     table::Worth,
@@ -10,7 +12,7 @@ use super::{
 use crate::policy::signal::{Flow, Outcome, Signal};
 
 /// One source.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Source {
     short: Sliding<Counts>,
     long: Sliding<Counts>,
@@ -19,7 +21,7 @@ pub(super) struct Source {
     before: [u16; 3],
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Counts {
     failures: u16,
     successes: u16,

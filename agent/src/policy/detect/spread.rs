@@ -1,6 +1,8 @@
 //! Attacks that no single source shows: many sources on one user, many sources with one user agent, and
 //! many sources that begin to fail at once.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     detection::Level,
     source::{Change, low_bits, windows},
@@ -10,7 +12,7 @@ use super::{
 };
 
 /// One user, seen over all sources.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct UserWatch {
     short: Sliding<u16>,
     long: Sliding<u16>,
@@ -23,13 +25,13 @@ pub(super) struct UserWatch {
 }
 
 /// One pattern: a user agent and path; or, for the whole service, every pattern.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pattern {
     short: Sliding<PatternCounts>,
     long: Sliding<PatternCounts>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct PatternCounts {
     /// Sources that fail and never succeeded.
     failing: u16,

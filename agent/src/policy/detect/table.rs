@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 /// Something that can be displaced.
 pub trait Worth {
     /// How much would be lost with it at a moment (seconds since the epoch); the least gives way.
@@ -49,6 +51,37 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
             .and_then(|at| usize::try_from(*at).ok());
         let at = known.unwrap_or_else(|| self.place(key, time_s));
         self.entries.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// Every entry, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.entries.iter()
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: K) -> Option<V> {
+        let at = usize::try_from(self.index.remove(&key)?).ok()?;
+        let (_, value) = self.entries.swap_remove(at);
+        if let Some((moved, _)) = self.entries.get(at) {
+            self.index
+                .insert(*moved, u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        Some(value)
+    }
+
+    /// Sets how many entries there may be; what is worth least gives way.
+    pub fn limit(&mut self, entries_max: u32, time_s: u32) {
+        self.entries_max = entries_max.max(1);
+        let most = usize::try_from(self.entries_max).unwrap_or(usize::MAX);
+        let over = self.entries.len().saturating_sub(most);
+        if over == 0 {
+            return;
+        }
+        self.entries
+            .sort_by_cached_key(|(_, value)| std::cmp::Reverse(value.worth(time_s)));
+        self.entries.truncate(most);
+        self.index = index(&self.entries);
+        self.displaced = self.displaced.saturating_add(over as u64);
     }
 
     /// How many entries there are.
@@ -106,11 +139,44 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
     }
 }
 
+fn index<K: Copy + Eq + Hash, V>(entries: &[(K, V)]) -> HashMap<K, u32> {
+    let keys = entries.iter().map(|(key, _)| *key);
+    keys.zip(0_u32..).collect()
+}
+
+impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.entries, self.displaced).serialize(serializer)
+    }
+}
+
+/// The limit is the configuration's and is set by [`Table::limit`].
+impl<'de, K, V> Deserialize<'de> for Table<K, V>
+where
+    K: Copy + Eq + Hash + Deserialize<'de>,
+    V: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (entries, displaced) = <(Vec<(K, V)>, u64)>::deserialize(deserializer)?;
+        let index = index(&entries);
+        if index.len() != entries.len() {
+            return Err(D::Error::custom("a key stands twice in a table"));
+        }
+        Ok(Self {
+            entries,
+            index,
+            entries_max: u32::MAX,
+            hand: 0,
+            displaced,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Default)]
+    #[derive(Default, Serialize, Deserialize)]
     struct Weight(u32);
 
     impl Worth for Weight {
@@ -136,5 +202,33 @@ mod tests {
         );
         assert!(table.get(9_999).is_some() && table.get(50).is_none());
         assert_eq!(table.index.len(), table.entries.len());
+    }
+
+    #[test]
+    fn a_table_can_be_written_down_cut_and_emptied() {
+        let mut table = Table::<u64, Weight>::new(100);
+        for key in 0..100 {
+            table.entry(key, 0).unwrap().0 = u32::try_from(key).unwrap();
+        }
+        let bytes = postcard::to_stdvec(&table).unwrap();
+        let mut read: Table<u64, Weight> = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(read.len(), 100);
+        assert_eq!(read.get(42).unwrap().0, 42);
+        read.limit(10, 0);
+        assert_eq!((read.len(), read.displaced()), (10, 90));
+        assert!(
+            (90..100).all(|key| read.get(key).is_some()),
+            "the best stay"
+        );
+        for key in 90..100 {
+            assert_eq!(
+                read.remove(key).map(|weight| u64::from(weight.0)),
+                Some(key)
+            );
+            assert!((key + 1..100).all(|other| read.get(other).is_some()));
+        }
+        assert!(read.is_empty() && read.remove(90).is_none());
+        let twice = postcard::to_stdvec(&(vec![(1_u64, 1_u32), (1, 2)], 0_u64)).unwrap();
+        assert!(postcard::from_bytes::<Table<u64, Weight>>(&twice).is_err());
     }
 }

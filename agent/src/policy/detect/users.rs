@@ -3,6 +3,8 @@
 //! A source at home has one to three of them and costs six slots; only sources with more (offices,
 //! mobile networks, attackers) pay for the sketch.
 
+use serde::{Deserialize, Serialize};
+
 /// Users kept one by one.
 pub(super) const SLOTS: usize = 6;
 
@@ -41,14 +43,14 @@ pub(super) struct Distinct {
 }
 
 /// The users of one source, over one stretch of the long window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Users {
     slots: [Slot; SLOTS],
     used: u8,
     sketch: Option<Box<Sketch>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Slot {
     user: u32,
     failures: u16,
@@ -61,7 +63,7 @@ const PROBED: u8 = 4;
 
 /// Linear counting (Whang, Vander-Zanden, Taylor 1990): the share of bits still zero tells how many
 /// distinct users set them. With 512 bits it is exact within one at 20 users and within 5 % at 500.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sketch {
     failed: Bits,
     succeeded: Bits,

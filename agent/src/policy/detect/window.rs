@@ -3,8 +3,10 @@
 //!
 //! There is no clock here; time is what signals say. It may stand still, step back or jump.
 
+use serde::{Deserialize, Serialize};
+
 /// Counts over a window. `C` is a handful of counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sliding<C> {
     /// When the present stretch began, seconds since the epoch.
     start_s: u32,
