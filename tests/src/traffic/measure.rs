@@ -238,7 +238,9 @@ impl Attacker {
     }
 }
 
-fn seen(attempt: &Attempt, view: View) -> Signal {
+/// What detection sees of an attempt.
+#[must_use]
+pub fn seen(attempt: &Attempt, view: View) -> Signal {
     let key = PseudonymKey::new(1, 2);
     let names = view != View::AccessLog;
     Signal {

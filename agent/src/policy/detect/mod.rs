@@ -10,6 +10,7 @@
 //! address would count nothing, and would let one subscriber fill every table.
 
 pub mod detection;
+mod index;
 mod network;
 mod source;
 mod spread;

@@ -16,7 +16,8 @@ use super::{
 /// One network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Network {
-    short: Sliding<Counts>,
+    /// Failures alone: what a burst is told by.
+    short: Sliding<u16>,
     long: Sliding<Counts>,
 }
 
@@ -44,21 +45,21 @@ impl Network {
         let (short_s, long_s) = windows(thresholds);
         self.short.advance(now, short_s);
         self.long.advance(now, long_s);
-        for window in [&mut self.short, &mut self.long] {
-            let counts = window.current();
-            // Who has succeeded here and fails now is a person.
-            if failed && !change.trusted {
-                counts.failures = counts.failures.saturating_add(1);
-            }
-            counts.fresh = counts.fresh.saturating_add(u16::from(change.fresh_user));
-            counts.failing = counts
-                .failing
-                .saturating_add(u16::from(change.began_to_fail))
-                .saturating_sub(u16::from(change.recovered));
-            counts.good = counts
-                .good
-                .saturating_add(u16::from(change.began_to_succeed));
+        let counts = self.long.current();
+        // Who has succeeded here and fails now is a person.
+        if failed && !change.trusted {
+            let short = self.short.current();
+            *short = short.saturating_add(1);
+            counts.failures = counts.failures.saturating_add(1);
         }
+        counts.fresh = counts.fresh.saturating_add(u16::from(change.fresh_user));
+        counts.failing = counts
+            .failing
+            .saturating_add(u16::from(change.began_to_fail))
+            .saturating_sub(u16::from(change.recovered));
+        counts.good = counts
+            .good
+            .saturating_add(u16::from(change.began_to_succeed));
         if !failed {
             return Findings::default();
         }
@@ -71,7 +72,7 @@ impl Network {
             return findings;
         }
         let failures = long(|counts| counts.failures);
-        let failures_short = self.short.count(now, short_s, |counts| counts.failures);
+        let failures_short = self.short.count(now, short_s, |failures| *failures);
         let level = thresholds
             .network_long
             .level(failures)

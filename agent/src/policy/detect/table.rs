@@ -1,8 +1,10 @@
 //! A table that never holds more than its limit: what is worth least gives way, and is counted.
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::Hash;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::index::Index;
 
 /// Something that can be displaced.
 pub trait Worth {
@@ -14,13 +16,14 @@ pub trait Worth {
 #[derive(Debug)]
 pub struct Table<K, V> {
     entries: Vec<(K, V)>,
-    /// Keyed by chance: whoever chooses addresses does not choose where they fall.
-    index: HashMap<K, u32>,
+    index: Index,
     entries_max: u32,
     hand: usize,
     displaced: u64,
 }
 
+/// Most entries of any table.
+const ENTRIES_MAX: u32 = u32::MAX >> 1;
 /// Entries that the hand looks at before it takes the one worth least.
 const LOOKED_AT: usize = 16;
 
@@ -30,7 +33,7 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
     pub fn new(entries_max: u32) -> Self {
         Self {
             entries: Vec::new(),
-            index: HashMap::new(),
+            index: Index::new(entries_max.max(1)),
             entries_max: entries_max.max(1),
             hand: 0,
             displaced: 0,
@@ -39,17 +42,16 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
 
     /// The entry of a key, if there is one.
     pub fn get(&self, key: K) -> Option<&V> {
-        let at = usize::try_from(*self.index.get(&key)?).ok()?;
+        let at = place(self.find(&key)?);
         self.entries.get(at).map(|(_, value)| value)
     }
 
     /// The entry of a key, made if there is none; another gives way for it if need be. Always `Some`.
     pub fn entry(&mut self, key: K, time_s: u32) -> Option<&mut V> {
-        let known = self
-            .index
-            .get(&key)
-            .and_then(|at| usize::try_from(*at).ok());
-        let at = known.unwrap_or_else(|| self.place(key, time_s));
+        let at = match self.find(&key) {
+            Some(number) => place(number),
+            None => self.make(key, time_s),
+        };
         self.entries.get_mut(at).map(|(_, value)| value)
     }
 
@@ -60,11 +62,14 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
 
     /// Takes an entry out.
     pub fn remove(&mut self, key: K) -> Option<V> {
-        let at = usize::try_from(self.index.remove(&key)?).ok()?;
-        let (_, value) = self.entries.swap_remove(at);
-        if let Some((moved, _)) = self.entries.get(at) {
-            self.index
-                .insert(*moved, u32::try_from(at).unwrap_or(u32::MAX));
+        let number = self.find(&key)?;
+        let entries = &self.entries;
+        self.index.remove(&key, number, |of| key_at(entries, of));
+        let (_, value) = self.entries.swap_remove(place(number));
+        // The last entry has taken its place.
+        let last = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        if let Some(moved) = key_at(&self.entries, number) {
+            self.index.renumber(&moved, last, number);
         }
         Some(value)
     }
@@ -72,16 +77,16 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
     /// Sets how many entries there may be; what is worth least gives way.
     pub fn limit(&mut self, entries_max: u32, time_s: u32) {
         self.entries_max = entries_max.max(1);
-        let most = usize::try_from(self.entries_max).unwrap_or(usize::MAX);
+        let most = place(self.entries_max);
         let over = self.entries.len().saturating_sub(most);
-        if over == 0 {
-            return;
+        if over > 0 {
+            self.entries
+                .sort_by_cached_key(|(_, value)| std::cmp::Reverse(value.worth(time_s)));
+            self.entries.truncate(most);
+            self.displaced = self.displaced.saturating_add(over as u64);
         }
-        self.entries
-            .sort_by_cached_key(|(_, value)| std::cmp::Reverse(value.worth(time_s)));
-        self.entries.truncate(most);
-        self.index = index(&self.entries);
-        self.displaced = self.displaced.saturating_add(over as u64);
+        // How an entry's number is kept depends on how many there may be.
+        self.index = Index::of(self.entries_max, self.entries.iter().map(|(key, _)| key));
     }
 
     /// How many entries there are.
@@ -102,20 +107,30 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
         self.displaced
     }
 
-    fn place(&mut self, key: K, time_s: u32) -> usize {
+    fn find(&self, key: &K) -> Option<u32> {
+        let is = |number| key_at(&self.entries, number).is_some_and(|known| known == *key);
+        self.index.get(key, is)
+    }
+
+    fn make(&mut self, key: K, time_s: u32) -> usize {
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         if count < self.entries_max {
+            let entries = &self.entries;
+            self.index.insert(&key, count, |of| key_at(entries, of));
             self.entries.push((key, V::default()));
-            self.index.insert(key, count);
-            return self.entries.len().saturating_sub(1);
+            return place(count);
         }
         let at = self.least(time_s);
+        let number = u32::try_from(at).unwrap_or(u32::MAX);
+        let entries = &self.entries;
+        let key_of = |of| key_at(entries, of);
+        if let Some(old) = key_of(number) {
+            self.index.remove(&old, number, key_of);
+        }
+        self.index.insert(&key, number, key_of);
         if let Some(slot) = self.entries.get_mut(at) {
-            self.index.remove(&slot.0);
             *slot = (key, V::default());
         }
-        self.index
-            .insert(key, u32::try_from(at).unwrap_or(u32::MAX));
         self.displaced = self.displaced.saturating_add(1);
         at
     }
@@ -139,9 +154,14 @@ impl<K: Copy + Eq + Hash, V: Worth + Default> Table<K, V> {
     }
 }
 
-fn index<K: Copy + Eq + Hash, V>(entries: &[(K, V)]) -> HashMap<K, u32> {
-    let keys = entries.iter().map(|(key, _)| *key);
-    keys.zip(0_u32..).collect()
+/// The key of an entry.
+fn key_at<K: Copy, V>(entries: &[(K, V)], number: u32) -> Option<K> {
+    entries.get(place(number)).map(|(key, _)| *key)
+}
+
+/// Where the entry of a number lies.
+fn place(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
@@ -158,14 +178,18 @@ where
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (entries, displaced) = <(Vec<(K, V)>, u64)>::deserialize(deserializer)?;
-        let index = index(&entries);
-        if index.len() != entries.len() {
-            return Err(D::Error::custom("a key stands twice in a table"));
+        let mut index = Index::of(ENTRIES_MAX, std::iter::empty::<&K>());
+        for (number, (key, _)) in (0_u32..).zip(&entries) {
+            let is = |of| key_at(&entries, of).is_some_and(|known| known == *key);
+            if index.get(key, is).is_some() {
+                return Err(D::Error::custom("a key stands twice in a table"));
+            }
+            index.insert(key, number, |of| key_at(&entries, of));
         }
         Ok(Self {
             entries,
             index,
-            entries_max: u32::MAX,
+            entries_max: ENTRIES_MAX,
             hand: 0,
             displaced,
         })

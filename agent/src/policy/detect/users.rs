@@ -52,14 +52,19 @@ pub(super) struct Users {
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Slot {
-    user: u32,
-    failures: u16,
-    flags: u8,
+    /// Two halves: six bytes a slot and no gap between slots.
+    user: [u16; 2],
+    /// Flags in the lowest bits, above them the failures.
+    state: u16,
 }
 
-const FAILED: u8 = 1;
-const SUCCEEDED: u8 = 2;
-const PROBED: u8 = 4;
+const FAILED: u16 = 1;
+const SUCCEEDED: u16 = 2;
+const PROBED: u16 = 4;
+const FLAGS: u16 = 7;
+const FLAG_BITS: u32 = 3;
+/// More failures of one user than any threshold asks for.
+const FAILURES_MAX: u16 = u16::MAX >> FLAG_BITS;
 
 /// Linear counting (Whang, Vander-Zanden, Taylor 1990): the share of bits still zero tells how many
 /// distinct users set them. With 512 bits it is exact within one at 20 users and within 5 % at 500.
@@ -81,7 +86,7 @@ impl Users {
             .slots
             .iter_mut()
             .take(used)
-            .find(|slot| slot.user == user)
+            .find(|slot| slot.user() == user)
         {
             let mut noted = slot.note(tried);
             if let Some(sketch) = &mut self.sketch {
@@ -91,10 +96,7 @@ impl Users {
             return noted;
         }
         if let Some(slot) = self.slots.get_mut(used) {
-            *slot = Slot {
-                user,
-                ..Slot::default()
-            };
+            *slot = Slot::new(user, 0, 0);
             self.used = self.used.saturating_add(1);
             return slot.note(tried);
         }
@@ -119,10 +121,10 @@ impl Users {
         }
         let mut distinct = Distinct::default();
         for slot in self.slots.iter().take(usize::from(self.used)) {
-            let succeeded = slot.flags & SUCCEEDED != 0;
+            let succeeded = slot.has(SUCCEEDED);
             distinct.succeeded += u16::from(succeeded);
-            distinct.failed += u16::from(slot.flags & FAILED != 0 && !succeeded);
-            distinct.probed += u16::from(slot.flags & PROBED != 0);
+            distinct.failed += u16::from(slot.has(FAILED) && !succeeded);
+            distinct.probed += u16::from(slot.has(PROBED));
         }
         distinct
     }
@@ -140,35 +142,58 @@ impl Users {
         if tried != Tried::Failed {
             return 0;
         }
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.failures == 0) {
-            *slot = Slot {
-                user,
-                failures: 1,
-                flags: FAILED,
-            };
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.failures() == 0) {
+            *slot = Slot::new(user, FAILED, 1);
             return 1;
         }
         for slot in &mut self.slots {
-            slot.failures = slot.failures.saturating_sub(1);
+            slot.fail(slot.failures().saturating_sub(1));
         }
         0
     }
 }
 
 impl Slot {
+    fn new(user: u32, flags: u16, failures: u16) -> Self {
+        let [a, b, c, d] = user.to_ne_bytes();
+        let mut slot = Self {
+            user: [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])],
+            state: flags,
+        };
+        slot.fail(failures);
+        slot
+    }
+
+    fn user(self) -> u32 {
+        let [low, high] = self.user.map(u16::to_ne_bytes);
+        u32::from_ne_bytes([low[0], low[1], high[0], high[1]])
+    }
+
+    const fn has(self, flag: u16) -> bool {
+        self.state & flag != 0
+    }
+
+    const fn failures(self) -> u16 {
+        self.state >> FLAG_BITS
+    }
+
+    fn fail(&mut self, failures: u16) {
+        self.state = self.state & FLAGS | failures.min(FAILURES_MAX) << FLAG_BITS;
+    }
+
     fn note(&mut self, tried: Tried) -> Noted {
         let flag = flag(tried);
-        let fresh = self.flags & flag == 0;
-        self.flags |= flag;
+        let fresh = !self.has(flag);
+        self.state |= flag;
         match tried {
-            Tried::Failed => self.failures = self.failures.saturating_add(1),
-            Tried::Succeeded => self.failures = 0,
+            Tried::Failed => self.fail(self.failures().saturating_add(1)),
+            Tried::Succeeded => self.fail(0),
             Tried::Probed => {}
         }
         Noted {
             fresh,
-            trusted: self.flags & SUCCEEDED != 0,
-            failures: self.failures,
+            trusted: self.has(SUCCEEDED),
+            failures: self.failures(),
         }
     }
 }
@@ -182,8 +207,8 @@ impl Sketch {
         };
         for slot in slots {
             for tried in [Tried::Failed, Tried::Succeeded, Tried::Probed] {
-                if slot.flags & flag(tried) != 0 {
-                    sketch.set(slot.user, tried);
+                if slot.has(flag(tried)) {
+                    sketch.set(slot.user(), tried);
                 }
             }
         }
@@ -217,7 +242,7 @@ impl Sketch {
     }
 }
 
-const fn flag(tried: Tried) -> u8 {
+const fn flag(tried: Tried) -> u16 {
     match tried {
         Tried::Failed => FAILED,
         Tried::Succeeded => SUCCEEDED,

@@ -7,6 +7,7 @@ mod asm;
 mod block;
 mod chain;
 mod contenders;
+mod detection;
 mod load;
 mod plot;
 mod programs;
@@ -28,6 +29,7 @@ use anyhow::Context;
 use lab::Result;
 
 use crate::contenders::{AgentLab, FloorLab, Peer, PeerLab};
+use crate::detection::Detection;
 use crate::proxied::Proxied;
 use crate::report::Figures;
 use crate::settings::{Part, Settings};
@@ -61,6 +63,9 @@ fn run(settings: &Settings) -> Result<Figures> {
     figures.proxied = Proxied::measure(settings, gateway, endpoint)?;
     if settings.runs(Part::Chain) {
         figures.chains = chain::measure(settings)?;
+    }
+    if settings.runs(Part::Detection) {
+        figures.detection = Detection::measure(settings)?;
     }
     if !Part::KERNEL.iter().any(|part| settings.runs(*part)) {
         return Ok(figures);

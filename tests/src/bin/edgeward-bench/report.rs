@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::block::Block;
 use crate::chain::{self, Chain};
 use crate::contenders::{Floor, Peer};
+use crate::detection::Detection;
 use crate::load::Load;
 use crate::proxied::Proxied;
 use crate::stats::{entries, median, megabytes, quantile};
@@ -27,6 +28,7 @@ pub(crate) struct Figures {
     pub(crate) block: Option<Block>,
     pub(crate) proxied: Proxied,
     pub(crate) chains: Vec<Chain>,
+    pub(crate) detection: Detection,
     /// Peers that could not be measured, and why.
     pub(crate) missing: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Figures {
         }
         self.proxied.markdown(&mut text);
         chain::markdown(&mut text, &self.chains);
+        self.detection.markdown(&mut text);
         for missing in &self.missing {
             line(&mut text, &format!("\nNot measured: {missing}"));
         }

@@ -42,13 +42,14 @@ pub(crate) enum Part {
     Gateway,
     Endpoint,
     Chain,
+    Detection,
 }
 
 impl Part {
     /// The parts that measure the program in the kernel.
     pub(crate) const KERNEL: [Self; 4] = [Self::Throughput, Self::Verdict, Self::Load, Self::Block];
 
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("throughput", Self::Throughput),
         ("verdict", Self::Verdict),
         ("load", Self::Load),
@@ -56,6 +57,7 @@ impl Part {
         ("gateway", Self::Gateway),
         ("endpoint", Self::Endpoint),
         ("chain", Self::Chain),
+        ("detection", Self::Detection),
     ];
 }
 
@@ -128,7 +130,7 @@ const HELP: &str = "\
 Measures Edgeward and its peers side by side in one run. Needs root.
 
 Usage: cargo xtask bench -- [--quick] [--write] [--beside PATH] [throughput] [verdict] [load] [block] [gateway]
-                            [endpoint] [chain]
+                            [endpoint] [chain] [detection]
 
   --quick   smoke run with small lists, under a minute; its figures say little
   --write   regenerate docs/performance.md and docs/performance.svg from this run

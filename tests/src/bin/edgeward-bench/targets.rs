@@ -68,6 +68,7 @@ pub(crate) fn all(figures: &Figures) -> Vec<Target> {
     }
     targets.extend(figures.proxied.targets());
     targets.extend(chain::targets(&figures.chains));
+    targets.extend(figures.detection.targets());
     targets
 }
 
