@@ -15,8 +15,9 @@ use crate::{
     clock::Clock,
     config::{Config, Interfaces},
     control::{Command, EventFeed, roles::Roles, server},
+    detection,
     gate::{Gate, GateLimits},
-    keeper::{EventContext, Keeper, Shared, forward},
+    keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
     observe,
     policy::snapshot::Snapshot,
     privileges, random,
@@ -42,16 +43,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let (roles_sender, roles) = watch::channel(roles);
     let (context_sender, context) = watch::channel(EventContext::default());
     let (snapshot_sender, snapshot) = watch::channel(Arc::new(Snapshot::default()));
-    let gate = Gate::new(
-        snapshot,
-        feed.clone(),
-        Clock::new(),
-        random::secret()?,
-        &GateLimits {
-            events_per_second_max: config.events.per_second_max,
-            clients_max: usize::try_from(config.capacity.rate_sources).unwrap_or(usize::MAX),
-        },
-    );
+    let clock = Clock::new();
+    let gate = gate(&config, snapshot.clone(), feed.clone(), clock)?;
     let origins = gate.origins();
     let shared = Shared {
         feed: feed.clone(),
@@ -62,6 +55,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         origins: origins.clone(),
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
+    // The keeper has made the state directory.
+    let learned = detection::Opened::open(keeper.config(), clock)?;
     let ring = keeper.take_events()?;
     let heads = keeper.take_heads()?;
 
@@ -74,12 +69,20 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
+    let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
+    let detection = learned.start(detection::Wiring {
+        work,
+        snapshot,
+        clock,
+    })?;
+    keeper.command_detection(detection.orders());
+
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
     let thread = thread::Builder::new()
         .name("keeper".to_owned())
         .spawn(move || {
-            let outcome = keep(keeper, received);
+            let outcome = keep(keeper, received, works);
             // The main thread may be gone already.
             let _ = ended_sender.send(());
             outcome
@@ -95,20 +98,43 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     if let Err(error) = std::fs::remove_file(&socket) {
         warn!(%error, socket = %socket.display(), "the control socket stays behind");
     }
+    detection.stop()?;
     thread
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?
 }
 
+/// What judges proxied requests.
+fn gate(
+    config: &Config,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    feed: EventFeed,
+    clock: Clock,
+) -> anyhow::Result<Gate> {
+    let limits = GateLimits {
+        events_per_second_max: config.events.per_second_max,
+        clients_max: usize::try_from(config.capacity.rate_sources).unwrap_or(usize::MAX),
+    };
+    Ok(Gate::new(snapshot, feed, clock, random::secret()?, &limits))
+}
+
 /// The keeper's thread.
-fn keep(keeper: Keeper, commands: mpsc::Receiver<Command>) -> anyhow::Result<()> {
+fn keep(
+    keeper: Keeper,
+    commands: mpsc::Receiver<Command>,
+    works: mpsc::Receiver<Work>,
+) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(keeper, commands))
+    runtime.block_on(serve(keeper, commands, works))
 }
 
-async fn serve(mut keeper: Keeper, mut commands: mpsc::Receiver<Command>) -> anyhow::Result<()> {
+async fn serve(
+    mut keeper: Keeper,
+    mut commands: mpsc::Receiver<Command>,
+    mut works: mpsc::Receiver<Work>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -124,6 +150,7 @@ async fn serve(mut keeper: Keeper, mut commands: mpsc::Receiver<Command>) -> any
                 Some(command) => keeper.execute(command),
                 None => return Err(anyhow!("the control server has gone")),
             },
+            Some(work) = works.recv() => keeper.work(work),
             _ = tick.tick() => keeper.tick(),
             _ = look.tick() => keeper.watch_interfaces(),
             _ = hangup.recv() => reload(&mut keeper),

@@ -188,6 +188,7 @@ impl Keeper {
                 created: self.started_ms,
                 expires: None,
                 actor: list.name.clone(),
+                evidence: String::new(),
             })
         });
         let mut total = 0;

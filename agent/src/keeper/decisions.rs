@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     control::{Failure, FailureKind, report::Change},
+    detection::Order,
     policy::{
         decision::{Decision, Key, Kind, Origin},
         mode::Mode,
@@ -104,7 +105,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes the operator's own decisions back.
+    /// Takes the operator's own decisions back, and what detection decided: it was wrong, says the operator, and what
+    /// is held against the prefix is forgotten.
     pub(super) fn undecide(&mut self, targets: &[IpNet], actor: &str) -> Answer {
         let kinds = [Kind::Block, Kind::Exempt];
         let keys: Vec<Key> = targets
@@ -117,6 +119,7 @@ impl Keeper {
                 })
             })
             .filter(|key| self.decisions.contains_key(key))
+            .chain(targets.iter().filter_map(|net| self.detection_key(*net)))
             .collect();
         if keys.is_empty() {
             return Err(self.nothing_to_unblock(targets));
@@ -136,6 +139,13 @@ impl Keeper {
             return Err(unavailable(&error));
         }
         let mut notes = Vec::new();
+        let of_detection = gone
+            .iter()
+            .filter(|decision| decision.origin == Origin::Detection);
+        let wrong: Vec<IpNet> = of_detection.map(|decision| decision.prefix).collect();
+        if !wrong.is_empty() && !self.order(Order::Forget(wrong)) {
+            notes.push("detection is busy and may find the same again; unblock again".to_owned());
+        }
         for decision in &gone {
             self.announce_decision("decision.delete", actor, decision);
             let still = self.explain(decision.prefix.addr(), None);
@@ -157,7 +167,8 @@ impl Keeper {
         let Some(target) = targets.first() else {
             return Failure::new(FailureKind::Usage, "no prefix was given");
         };
-        let mut message = format!("there is no decision of an operator for exactly {target}");
+        let mut message =
+            format!("there is no decision of an operator or of detection for exactly {target}");
         let cover =
             covers(target).find(|net| self.at(*net).any(|found| found.origin == Origin::Operator));
         if let Some(cover) = cover {

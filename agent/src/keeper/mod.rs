@@ -14,6 +14,7 @@ mod settings;
 mod timers;
 mod verify;
 mod wanted;
+mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,14 +26,18 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub(crate) use self::kernel_events::{EventContext, forward};
 use self::published::Published;
+pub(crate) use self::{
+    kernel_events::{EventContext, forward},
+    work::{Detected, WORK_QUEUED_MAX, Work},
+};
 use crate::{
     clock::Clock,
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
     datapath::{Change, Datapath, EventRing, Sizes},
     deferred::{self, Deferred},
+    detection::Orders,
     gate::Gate,
     origins::Origins,
     policy::{
@@ -66,6 +71,8 @@ pub(crate) struct Keeper {
     gate: Gate,
     origins: Origins,
     deferred: Deferred,
+    /// How detection is reached; absent until it runs.
+    detection: Option<Orders>,
     evicted: Evicted,
     /// What the operator should know until the next reload.
     notices: Vec<String>,
@@ -132,6 +139,7 @@ impl Keeper {
             gate: shared.gate,
             origins: shared.origins,
             deferred,
+            detection: None,
             evicted: Evicted::default(),
             notices,
             missing_interfaces: Vec::new(),
@@ -153,6 +161,16 @@ impl Keeper {
     /// Ends what judges requests; what the kernel enforces stays.
     pub(crate) fn stop(self) {
         self.deferred.stop(&self.config, &self.datapath);
+    }
+
+    /// The configuration in force.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// From now on detection is told what concerns it.
+    pub(crate) fn command_detection(&mut self, orders: Orders) {
+        self.detection = Some(orders);
     }
 
     /// The event ring, for whoever forwards it.

@@ -13,6 +13,7 @@ use crate::{
     config::{Config, diff},
     control::{Failure, FailureKind, roles::Roles},
     deferred,
+    detection::{self, Order},
     gateway::Material,
     policy::mode::Mode,
     store::{ModeOrigin, ModeState, Revert},
@@ -111,6 +112,9 @@ impl Keeper {
         self.roles.send_replace(roles);
         self.notices.clear();
         let mut notes = Vec::new();
+        if !self.order(Order::Set(Box::new(detection::settings(&self.config)))) {
+            notes.push("detection is busy and keeps its former settings; reload again".to_owned());
+        }
         let applied = self.deferred.apply(&self.config, material, &self.datapath);
         if let Err(error) = applied {
             error!("{error:#}");

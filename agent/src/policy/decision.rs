@@ -53,6 +53,9 @@ pub struct Decision {
     pub expires: Option<u64>,
     /// The account that made it (`uid 1000`, a detector's or a feed's name); at most [`ACTOR_BYTES_MAX`] bytes.
     pub actor: String,
+    /// What was counted or observed, in a sentence for a person; at most [`EVIDENCE_BYTES_MAX`] bytes, often empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub evidence: String,
 }
 
 /// What identifies a decision.
@@ -106,6 +109,8 @@ pub enum DecisionError {
 pub const REASON_BYTES_MAX: usize = 255;
 /// The longest actor, bytes.
 pub const ACTOR_BYTES_MAX: usize = 64;
+/// The longest evidence, bytes; what is longer is cut.
+pub const EVIDENCE_BYTES_MAX: usize = 512;
 /// The highest score.
 pub const SCORE_MAX: u8 = 100;
 
@@ -132,6 +137,21 @@ impl Decision {
     /// When a text breaks its limit or the lifetime cannot be represented.
     pub fn exempt(prefix: IpNet, reason: &str, author: Author<'_>) -> Result<Self, DecisionError> {
         Self::new(prefix, Kind::Exempt, 0, reason, author)
+    }
+
+    /// The same with what speaks for it. Control characters become spaces, and what is too long is cut.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: &str) -> Self {
+        let clean = evidence.replace(char::is_control, " ");
+        let mut end = clean.len().min(EVIDENCE_BYTES_MAX);
+        while !clean.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        clean
+            .get(..end)
+            .unwrap_or_default()
+            .clone_into(&mut self.evidence);
+        self
     }
 
     /// What identifies it.
@@ -178,6 +198,7 @@ impl Decision {
             created: author.now,
             expires,
             actor: author.actor.to_owned(),
+            evidence: String::new(),
         })
     }
 }

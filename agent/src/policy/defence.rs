@@ -98,6 +98,25 @@ impl Defence {
         self.reputation.forget(scope).is_some()
     }
 
+    /// The reputation of a scope, also one that has ended and is not forgotten yet.
+    #[must_use]
+    pub fn standing_of(&self, scope: Scope) -> Option<Standing> {
+        self.reputation.latest(scope)
+    }
+
+    /// What was counted about a scope, in a sentence.
+    #[must_use]
+    pub fn evidence(&self, scope: Scope, now_ms: u64) -> String {
+        self.detectors.evidence(scope, now_ms)
+    }
+
+    /// How many sources are remembered, and how many entries of all tables had to give way.
+    #[must_use]
+    pub fn fill(&self) -> (u64, u64) {
+        let (sources, _) = self.detectors.fill();
+        (sources as u64, self.displaced())
+    }
+
     /// Every reputation that holds.
     pub fn standing_now(&self, now_ms: u64) -> impl Iterator<Item = Decided> {
         let all = self.reputation.standing_now(now_ms);

@@ -388,6 +388,7 @@ fn chance(random: &mut Random) -> (Config, Vec<Decision>) {
             created: 1,
             expires: None,
             actor: String::new(),
+            evidence: String::new(),
         })
         .collect();
     decisions.sort_by_key(Decision::key);

@@ -41,6 +41,7 @@ fn decision(prefix: &str, kind: Kind, score: u8, reason: &str) -> Decision {
         created: 1,
         expires: Some(NOW.wall_ms + 3_600_000),
         actor: "uid 0".to_owned(),
+        evidence: String::new(),
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn decision(prefix: IpNet, score: u8, origin: Origin, expires: Option
         created,
         expires,
         actor: "test".to_owned(),
+        evidence: String::new(),
     }
 }
 

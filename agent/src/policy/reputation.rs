@@ -134,6 +134,12 @@ impl Reputation {
             .copied()
     }
 
+    /// The last standing of a scope, whether it still holds or not.
+    #[must_use]
+    pub fn latest(&self, scope: Scope) -> Option<Standing> {
+        self.standings.get(scope).copied()
+    }
+
     /// The standing of a scope while it lasts.
     #[must_use]
     pub fn standing(&self, scope: Scope, now_ms: u64) -> Option<&Standing> {

@@ -25,8 +25,8 @@ pub(super) fn insert<'a>(
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO decisions
-         (address, length, kind, origin, score, reason, actor, created, expires)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         (address, length, kind, origin, score, reason, actor, created, expires, evidence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for decision in decisions {
         let (bytes, used) = address_bytes(decision.prefix.addr());
@@ -40,6 +40,7 @@ pub(super) fn insert<'a>(
             decision.actor,
             time_out(decision.created)?,
             decision.expires.map(time_out).transpose()?,
+            decision.evidence,
         ])?;
     }
     Ok(())
@@ -72,16 +73,18 @@ pub(super) fn each(
     order: Order,
     mut visit: impl FnMut(Decision),
 ) -> Result<()> {
-    let mut statement = connection.prepare(match order {
-        Order::Ascending => {
-            "SELECT address, length, kind, origin, score, reason, actor, created, expires
-             FROM decisions ORDER BY address, length, kind, origin"
-        }
-        Order::Descending => {
-            "SELECT address, length, kind, origin, score, reason, actor, created, expires
-             FROM decisions ORDER BY address DESC, length DESC, kind DESC, origin DESC"
-        }
-    })?;
+    // A damaged database of the first layout is read as it is.
+    let evidence = connection
+        .prepare("SELECT evidence FROM decisions LIMIT 0")
+        .map_or("''", |_| "evidence");
+    let by = match order {
+        Order::Ascending => "address, length, kind, origin",
+        Order::Descending => "address DESC, length DESC, kind DESC, origin DESC",
+    };
+    let mut statement = connection.prepare(&format!(
+        "SELECT address, length, kind, origin, score, reason, actor, created, expires, {evidence}
+         FROM decisions ORDER BY {by}"
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         visit(decode(row)?);
@@ -95,7 +98,7 @@ pub(super) fn purge(connection: &Connection, now: u64) -> Result<Vec<Decision>> 
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(
         "DELETE FROM decisions WHERE expires <= ?1
-         RETURNING address, length, kind, origin, score, reason, actor, created, expires",
+         RETURNING address, length, kind, origin, score, reason, actor, created, expires, evidence",
     )?;
     statement.query_map([now], decode)?.collect()
 }
@@ -117,6 +120,7 @@ fn decode(row: &Row<'_>) -> Result<Decision> {
             .get::<_, Option<i64>>(8)?
             .map(|at| time_in(8, at))
             .transpose()?,
+        evidence: row.get(9)?,
     })
 }
 

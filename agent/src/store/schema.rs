@@ -37,14 +37,18 @@ pub(super) fn prepare_directory(dir: &Path) -> Result<(), StoreError> {
     let mut names = fs::read_dir(dir)
         .map_err(failed)?
         .map(|entry| entry.map(|entry| entry.file_name()));
-    let own =
-        names.all(|name| name.is_ok_and(|name| name.to_string_lossy().starts_with(FILE_NAME)));
+    let own = names.all(|name| name.is_ok_and(|name| is_own(&name.to_string_lossy())));
     if !own {
         return Err(StoreError::Foreign {
             path: dir.to_path_buf(),
         });
     }
     fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Whether Edgeward makes files or directories of this name in its state directory.
+fn is_own(name: &str) -> bool {
+    name.starts_with(FILE_NAME) || DIRECTORIES.contains(&name)
 }
 
 /// Makes the name of `path` in its directory durable.
@@ -152,18 +156,24 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
             known: SCHEMA_VERSION,
         });
     }
+    if found < 2 {
+        transaction.execute_batch(EVIDENCE).map_err(failed)?;
+    }
     transaction.commit().map_err(failed)
 }
 
 /// The newest layout this program writes.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
+/// What other parts of the agent keep beside the database.
+const DIRECTORIES: [&str; 2] = ["detection", "feeds"];
 const SYNCHRONOUS_FULL: i64 = 2;
 const LOG_BYTES_KEPT: i64 = 16 << 20;
 /// A predecessor that is just ending may hold the lock for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-const TABLES: &str = "
+/// The first layout; later ones change it step by step.
+pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT OR IGNORE INTO meta (key, value) VALUES ('schema', 1);
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -180,4 +190,10 @@ CREATE TABLE IF NOT EXISTS decisions (
   PRIMARY KEY (address, length, kind, origin)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS decisions_by_end ON decisions (expires) WHERE expires IS NOT NULL;
+";
+
+/// From layout 1 to 2.
+const EVIDENCE: &str = "
+ALTER TABLE decisions ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
+UPDATE meta SET value = 2 WHERE key = 'schema';
 ";

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{ModeOrigin, ModeState, Revert, Store, StoreError};
+use super::{ModeOrigin, ModeState, Revert, Store, StoreError, schema};
 use crate::policy::{
     decision::{Author, Decision, Origin},
     mode::Mode,
@@ -257,6 +257,35 @@ fn a_directory_of_others_is_neither_closed_nor_used() {
     fs::remove_file(shared.join("somebody.txt")).unwrap();
     Store::open(&shared).unwrap();
     assert_eq!(mode_bits(&shared), 0o700);
+}
+
+#[test]
+fn the_first_layout_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("edgeward.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(schema::TABLES).unwrap();
+    old.execute(
+        "INSERT INTO decisions (address, length, kind, origin, score, reason, actor, created)
+         VALUES (x'c0000201', 32, 1, 1, 90, 'old', 'uid 0', 7)",
+        [],
+    )
+    .unwrap();
+    drop(old);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    for _ in 0..2 {
+        let mut store = Store::open(dir.path()).unwrap();
+        let found = store.decisions().unwrap();
+        let old = found
+            .iter()
+            .find(|decision| decision.reason == "old")
+            .unwrap();
+        assert_eq!((old.score, old.evidence.as_str()), (90, ""));
+        let new = block("192.0.2.2/32", None).with_evidence("eight\nfailures");
+        store.put(&new).unwrap();
+        assert!(store.decisions().unwrap().contains(&new));
+        assert_eq!(new.evidence, "eight failures");
+    }
 }
 
 #[test]

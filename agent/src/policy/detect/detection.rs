@@ -71,6 +71,16 @@ impl Detection {
 }
 
 impl Level {
+    /// The word of events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "LOW",
+            Self::Medium => "MEDIUM",
+            Self::High => "HIGH",
+        }
+    }
+
     /// The score of one detection alone. A high one passes the default block threshold of 80 by itself,
     /// the others pass the limit threshold of 40.
     #[must_use]

@@ -31,7 +31,10 @@ pub use table::{Table, Worth};
 pub use thresholds::{Steps, Thresholds};
 use window::seconds;
 
-use super::signal::{Flow, Outcome, Pseudonym, Signal};
+use super::{
+    reputation::Scope,
+    signal::{Flow, Outcome, Pseudonym, Signal},
+};
 
 /// All detectors and what they remember.
 #[derive(Debug, Serialize, Deserialize)]
@@ -159,6 +162,20 @@ impl Detectors {
     /// The same for a network.
     pub fn forget_network(&mut self, network: NetworkKey) {
         self.networks.remove(network);
+    }
+
+    /// What was counted about a scope, in a sentence.
+    #[must_use]
+    pub fn evidence(&self, scope: Scope, time_ms: u64) -> String {
+        match scope {
+            Scope::Source(key) => self.sources.get(key).map_or_else(String::new, |source| {
+                source.evidence(time_ms, &self.thresholds)
+            }),
+            Scope::Network(key) => self.networks.get(key).map_or_else(String::new, |network| {
+                network.evidence(time_ms, &self.thresholds)
+            }),
+            Scope::User(_) | Scope::Agent(_) => String::new(),
+        }
     }
 
     /// The thresholds in force.

@@ -83,6 +83,19 @@ impl Network {
         }
         findings
     }
+
+    /// What was counted, in a sentence.
+    pub(super) fn evidence(&self, time_ms: u64, thresholds: &Thresholds) -> String {
+        let now = seconds(time_ms);
+        let (_, long_s) = windows(thresholds);
+        let long = |counter: fn(&Counts) -> u16| self.long.count(now, long_s, counter);
+        format!(
+            "{} sources fail and {} succeed; {} failed sign-ins",
+            long(|counts| counts.failing),
+            long(|counts| counts.good),
+            long(|counts| counts.failures)
+        )
+    }
 }
 
 impl Worth for Network {

@@ -156,6 +156,26 @@ impl Source {
         self.facts(time_ms, thresholds).successes_long > 0
     }
 
+    /// What was counted, in a sentence.
+    pub(super) fn evidence(&self, time_ms: u64, thresholds: &Thresholds) -> String {
+        let facts = self.facts(time_ms, thresholds);
+        let mut told = format!(
+            "{} failed and {} successful sign-ins ({} failed lately)",
+            facts.failures_long, facts.successes_long, facts.failures_short
+        );
+        for (count, what) in [
+            (facts.failed, "users failed"),
+            (facts.succeeded, "users signed in"),
+            (facts.unknown_long, "users do not exist"),
+            (facts.probed, "users asked for in recovery or enrolment"),
+        ] {
+            if count > 0 {
+                told.push_str(&format!("; {count} {what}"));
+            }
+        }
+        told
+    }
+
     /// Bytes that the source takes, with its heap.
     #[cfg(test)]
     #[must_use]

@@ -50,6 +50,12 @@ impl Snapshot {
         zones.role(peer) == Role::TrustedProxy
     }
 
+    /// Whether no reputation is ever given to an address: it is exempt, or a trusted proxy.
+    #[must_use]
+    pub fn is_spared(&self, address: IpAddr, now: Now) -> bool {
+        self.zones.uses(address, now) & (zone::EXEMPT | zone::TRUSTED_PROXY) != 0
+    }
+
     /// The chain of a request, and each hop as it is read.
     pub(in crate::policy) fn chain<'a, L>(
         &self,

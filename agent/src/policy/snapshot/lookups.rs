@@ -192,6 +192,7 @@ fn decision(random: &mut Random) -> Decision {
         created: 1,
         expires: Some(NOW.wall_ms + 30_000),
         actor: String::new(),
+        evidence: String::new(),
     }
 }
 

@@ -1,0 +1,47 @@
+//! From a reputation to what the keeper, operators and events are told of it.
+
+use crate::{
+    keeper::Detected,
+    policy::{
+        defence::{Decided, Defence},
+        detect::Findings,
+        reputation::Scope,
+    },
+};
+
+/// What the keeper is told of a reputation; `None` for a scope that has no prefix.
+pub(super) fn detected(
+    defence: &Defence,
+    decided: &Decided,
+    now_ms: u64,
+    service: &str,
+) -> Option<Detected> {
+    let prefix = match decided.scope {
+        Scope::Source(source) => source.prefix(),
+        Scope::Network(network) => network.prefix(),
+        Scope::User(_) | Scope::Agent(_) => return None,
+    };
+    let findings = decided.standing.findings;
+    Some(Detected {
+        prefix,
+        score: decided.standing.score(now_ms),
+        reason: names(&findings),
+        evidence: defence.evidence(decided.scope, now_ms),
+        levels: findings
+            .iter()
+            .map(|(detection, level)| (detection.name(), level.name()))
+            .collect(),
+        service: service.to_owned(),
+        until_ms: decided.standing.until_ms,
+        silent: false,
+    })
+}
+
+/// The detections' names in the order of their table.
+fn names(findings: &Findings) -> String {
+    let names: Vec<&str> = findings
+        .iter()
+        .map(|(detection, _)| detection.name())
+        .collect();
+    names.join(", ")
+}

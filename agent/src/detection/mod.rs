@@ -1,0 +1,239 @@
+//! Detection at work: signals in, reputations out, and what was learned kept over restarts.
+//!
+//! One thread owns everything that detectors remember. Signals come to it through a bounded [`Intake`]; what it
+//! finds goes to the keeper, which alone changes what is enforced. Every batch is written to a log before it is
+//! counted, together with where its source has got to; from time to time the whole state is written down and the
+//! log begins anew. An agent that was killed reads the state, counts the log again, and goes on where it was.
+
+mod core;
+mod evidence;
+mod intake;
+mod journal;
+mod task;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context as _, anyhow};
+use ipnet::IpNet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+use self::{core::Core, journal::Journal, task::Task};
+pub(crate) use self::{
+    intake::{Batch, Intake},
+    task::Report,
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    keeper::Work,
+    policy::{defence::Settings, signal::PseudonymKey, snapshot::Snapshot},
+    random,
+};
+
+/// What was learned, read back, before anything runs.
+pub(crate) struct Opened {
+    core: Core,
+    journal: Journal,
+    key: PseudonymKey,
+    intake: Intake,
+    batches: mpsc::Receiver<Batch>,
+}
+
+/// What detection needs of the rest of the agent.
+pub(crate) struct Wiring {
+    pub(crate) work: mpsc::Sender<Work>,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) clock: Clock,
+}
+
+/// Detection while it runs.
+pub(crate) struct Detection {
+    orders: Orders,
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+/// What the keeper asks of detection, and what it is told.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    orders: mpsc::Sender<Order>,
+    report: watch::Receiver<Arc<Report>>,
+}
+
+/// One order.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// These are no attackers, says an operator: what is held against them is forgotten.
+    Forget(Vec<IpNet>),
+    /// The configuration was read again.
+    Set(Box<Settings>),
+}
+
+impl Opened {
+    /// Reads what an earlier agent has learned.
+    ///
+    /// # Errors
+    /// The state directory cannot be used. A damaged state is moved aside and told, and is no error.
+    pub(crate) fn open(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        let dir = config.state_dir.join(DIRECTORY);
+        prepare(&dir).with_context(|| format!("the directory {}", dir.display()))?;
+        let key = pseudonym_key(&dir.join(KEY_FILE))?;
+        let settings = settings(config);
+        let (journal, core) = Journal::open(&dir, settings, clock.now().wall_ms)
+            .with_context(|| format!("what detection has learned, in {}", dir.display()))?;
+        let (intake, batches) = Intake::new();
+        Ok(Self {
+            core,
+            journal,
+            key,
+            intake,
+            batches,
+        })
+    }
+
+    /// The secret under which names become pseudonyms; the same over restarts.
+    pub(crate) const fn key(&self) -> PseudonymKey {
+        self.key
+    }
+
+    /// Where signals go.
+    pub(crate) fn intake(&self) -> Intake {
+        self.intake.clone()
+    }
+
+    /// Where each source had got to.
+    pub(crate) const fn positions(&self) -> &BTreeMap<String, Vec<u8>> {
+        self.core.positions()
+    }
+
+    /// Begins to detect, on a thread of its own.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub(crate) fn start(self, wiring: Wiring) -> anyhow::Result<Detection> {
+        let (orders, ordered) = mpsc::channel(ORDERS_QUEUED_MAX);
+        let (told, report) = watch::channel(Arc::default());
+        let (stop, stopped) = oneshot::channel();
+        // Its own end would keep the channel open after every source has gone.
+        drop(self.intake);
+        let task = Task::new(self.core, self.journal, wiring, told);
+        let batches = self.batches;
+        let thread = thread::Builder::new()
+            .name("detection".to_owned())
+            .spawn(move || {
+                if let Err(error) = task::run(task, batches, ordered, stopped) {
+                    error!("detection has ended: {error:#}");
+                }
+            })
+            .context("the thread of detection")?;
+        Ok(Detection {
+            orders: Orders { orders, report },
+            stop,
+            thread,
+        })
+    }
+}
+
+impl Detection {
+    /// How the keeper reaches it.
+    pub(crate) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    /// Counts what has come in, writes everything down and ends.
+    ///
+    /// # Errors
+    /// The thread panicked.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        // It may have ended already.
+        let _ = self.stop.send(());
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the thread of detection panicked"))
+    }
+}
+
+impl Orders {
+    /// Hands an order over; whether there was room.
+    pub(crate) fn give(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// For `status`.
+    pub(crate) fn report(&self) -> Arc<Report> {
+        Arc::clone(&self.report.borrow())
+    }
+}
+
+/// What the configuration says of detection.
+pub(crate) fn settings(config: &Config) -> Settings {
+    Settings {
+        block_score: config.reputation.block,
+        limit_score: config.reputation.limit,
+        sees_requests: false,
+        ..Settings::default()
+    }
+}
+
+fn prepare(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+}
+
+/// Sixteen bytes, made once.
+fn pseudonym_key(path: &PathBuf) -> anyhow::Result<PseudonymKey> {
+    let read = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (low, high) = (random::secret()?, random::secret()?);
+            let bytes = [low.to_le_bytes(), high.to_le_bytes()].concat();
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .with_context(|| format!("{} cannot be made", path.display()))?;
+            file.write_all(&bytes)
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("{} cannot be written", path.display()))?;
+            bytes
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+        }
+    };
+    let (low, high) = read
+        .split_first_chunk::<8>()
+        .and_then(|(low, rest)| Some((low, <&[u8; 8]>::try_from(rest).ok()?)))
+        .ok_or_else(|| {
+            anyhow!(
+                "{} is damaged (it should have 16 bytes): remove it, and users and user agents that were seen before \
+                 are new ones",
+                path.display()
+            )
+        })?;
+    Ok(PseudonymKey::new(
+        u64::from_le_bytes(*low),
+        u64::from_le_bytes(*high),
+    ))
+}
+
+/// Its directory in the state directory.
+const DIRECTORY: &str = "detection";
+const KEY_FILE: &str = "pseudonym.key";
+/// Orders that wait.
+const ORDERS_QUEUED_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

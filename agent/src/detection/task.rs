@@ -1,0 +1,294 @@
+//! The thread: takes batches, orders and time, in that order.
+
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    Order, Wiring,
+    core::{Core, Counts, Entry},
+    evidence,
+    intake::Batch,
+    journal::Journal,
+};
+use crate::{
+    keeper::{Detected, Work},
+    policy::{defence::Decided, reputation::Scope, signal::Signal},
+};
+
+/// Everything that the thread owns.
+pub(super) struct Task {
+    core: Core,
+    journal: Journal,
+    wiring: Wiring,
+    told: watch::Sender<Arc<Report>>,
+    /// Refusals by their end: what is left of a reputation is enforced then.
+    ends: BinaryHeap<Reverse<(u64, Scope)>>,
+    report: Report,
+    /// The log takes nothing: said once.
+    log_fails: bool,
+}
+
+/// What detection is at, for `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Sums over the life of the state.
+    pub(crate) counts: Counts,
+    /// Signals of exempt clients and trusted proxies, since the agent's start.
+    pub(crate) spared: u64,
+    /// Signals whose time lay in the future, since the agent's start; they counted as of now.
+    pub(crate) early: u64,
+    /// Reputations that began since the agent's start.
+    pub(crate) detected: u64,
+    /// Batches that could not be written down, since the agent's start.
+    pub(crate) unsaved: u64,
+    /// Sources that are remembered.
+    pub(crate) sources: u64,
+    /// Entries that gave way for want of room.
+    pub(crate) displaced: u64,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Task {
+    pub(super) fn new(
+        core: Core,
+        mut journal: Journal,
+        wiring: Wiring,
+        told: watch::Sender<Arc<Report>>,
+    ) -> Self {
+        let warnings = journal.notice().into_iter().collect();
+        Self {
+            core,
+            journal,
+            wiring,
+            told,
+            ends: BinaryHeap::new(),
+            report: Report {
+                warnings,
+                ..Report::default()
+            },
+            log_fails: false,
+        }
+    }
+
+    /// What an earlier agent had found and the keeper may not have written down.
+    async fn restore(&mut self) {
+        let now = self.now_ms();
+        let standing: Vec<Decided> = self.core.defence().standing_now(now).collect();
+        for part in standing.chunks(RESTORED_AT_ONCE) {
+            let found = part
+                .iter()
+                .filter_map(|decided| self.describe(decided, now, ""));
+            let found = found.map(|detected| Detected {
+                silent: true,
+                ..detected
+            });
+            let found = found.collect();
+            self.ends.extend(part.iter().map(end));
+            self.hand_over(found).await;
+        }
+    }
+
+    async fn take(&mut self, batch: Batch) {
+        let now = self.now_ms();
+        let snapshot = Arc::clone(&self.wiring.snapshot.borrow());
+        let mut signals = batch.signals;
+        let all = signals.len();
+        let at = self.wiring.clock.now();
+        signals.retain(|signal| !snapshot.is_spared(signal.client, at));
+        self.report.spared += (all - signals.len()) as u64;
+        for signal in &mut signals {
+            if signal.time_ms > now.saturating_add(EARLY_MS_MAX) {
+                signal.time_ms = now;
+                self.report.early += 1;
+            }
+        }
+        let position = batch
+            .position
+            .map(|position| (position.source.to_string(), position.cursor));
+        let found = self.count(&Entry::Batch(signals, position), now);
+        if let Some(taken) = batch.taken {
+            // Whoever waited may be gone.
+            let _ = taken.send(());
+        }
+        self.hand_over(found).await;
+    }
+
+    /// Writes an entry down and counts it; what is to be enforced.
+    fn count(&mut self, entry: &Entry, now: u64) -> Vec<Detected> {
+        match self.journal.append(entry) {
+            Ok(()) if self.log_fails => {
+                self.log_fails = false;
+                info!("what detection learns can be written down again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.report.unsaved += 1;
+                if !self.log_fails {
+                    self.log_fails = true;
+                    error!(%error, "what detection learns cannot be written down; it goes on without");
+                }
+            }
+        }
+        let mut begun: Vec<(Decided, u16)> = Vec::new();
+        self.core.apply(entry, |signal: &Signal, decided| {
+            begun.push((*decided, signal.service))
+        });
+        let mut found = Vec::new();
+        for (decided, service) in begun {
+            self.report.detected += 1;
+            self.ends.push(end(&decided));
+            found.extend(self.describe(&decided, now, &self.service(service)));
+        }
+        found
+    }
+
+    fn service(&self, index: u16) -> String {
+        let snapshot = self.wiring.snapshot.borrow();
+        let service = snapshot.services.get(usize::from(index));
+        service.map_or_else(String::new, |service| service.name.clone())
+    }
+
+    fn describe(&self, decided: &Decided, now: u64, service: &str) -> Option<Detected> {
+        evidence::detected(self.core.defence(), decided, now, service)
+    }
+
+    /// After a refusal its source is slowed for a while, by what is left of its score.
+    async fn ends(&mut self) {
+        let now = self.now_ms();
+        let limit = self.core.defence().settings().limit_score;
+        let mut found = Vec::new();
+        while let Some(Reverse((at, _))) = self.ends.peek()
+            && *at <= now
+        {
+            let Some(Reverse((until_ms, scope))) = self.ends.pop() else {
+                break;
+            };
+            let Some(standing) = self.core.defence().standing_of(scope) else {
+                continue;
+            };
+            // Found anew meanwhile, or faded.
+            if standing.until_ms != until_ms || standing.score(now) < limit {
+                continue;
+            }
+            let until_ms = standing.faded_below_ms(limit);
+            let decided = Decided { scope, standing };
+            found.extend(self.describe(&decided, now, "").map(|detected| Detected {
+                until_ms,
+                silent: true,
+                ..detected
+            }));
+        }
+        self.hand_over(found).await;
+    }
+
+    async fn hand_over(&self, found: Vec<Detected>) {
+        if !found.is_empty() && self.wiring.work.send(Work::Detected(found)).await.is_err() {
+            warn!("detections have nowhere to go: the keeper has ended");
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Forget(prefixes) => {
+                let now = self.now_ms();
+                for prefix in prefixes {
+                    self.count(&Entry::Forget(prefix), now);
+                }
+            }
+            Order::Set(settings) => self.core.set(*settings, self.now_ms()),
+        }
+    }
+
+    fn tell(&mut self) {
+        let (sources, displaced) = self.core.defence().fill();
+        self.report.counts = self.core.counts();
+        (self.report.sources, self.report.displaced) = (sources, displaced);
+        let report = &self.report;
+        self.told.send_if_modified(|told| {
+            let news = **told != *report;
+            if news {
+                *told = Arc::new(report.clone());
+            }
+            news
+        });
+    }
+
+    /// Writes the state down when its log has become long.
+    fn save(&mut self, log_bytes_max: u64) {
+        if self.journal.log_bytes() <= log_bytes_max && !self.log_fails {
+            return;
+        }
+        if let Err(error) = self.journal.checkpoint(&self.core) {
+            warn!(%error, "what detection has learned cannot be written down as a whole");
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.wiring.clock.now().wall_ms
+    }
+}
+
+/// Works until it is told to stop; then counts what has come in, and writes everything down.
+pub(super) fn run(
+    task: Task,
+    batches: mpsc::Receiver<Batch>,
+    orders: mpsc::Receiver<Order>,
+    stopped: oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work(task, batches, orders, stopped));
+    Ok(())
+}
+
+async fn work(
+    mut task: Task,
+    mut batches: mpsc::Receiver<Batch>,
+    mut orders: mpsc::Receiver<Order>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    task.restore().await;
+    let mut sources = true;
+    loop {
+        tokio::select! {
+            biased;
+            // An error says that whoever could stop it is gone.
+            _ = &mut stopped => break,
+            Some(order) = orders.recv() => task.obey(order),
+            _ = tick.tick() => {
+                task.ends().await;
+                task.save(LOG_BYTES_MAX);
+                task.tell();
+            }
+            batch = batches.recv(), if sources => match batch {
+                Some(batch) => task.take(batch).await,
+                None => sources = false,
+            },
+        }
+    }
+    while let Ok(batch) = batches.try_recv() {
+        task.take(batch).await;
+    }
+    task.save(0);
+}
+
+fn end(decided: &Decided) -> Reverse<(u64, Scope)> {
+    Reverse((decided.standing.until_ms, decided.scope))
+}
+
+const TICK: Duration = Duration::from_millis(200);
+/// How far ahead of this host's clock another's may be.
+const EARLY_MS_MAX: u64 = 5 * 60_000;
+/// A log of this length is read back in about three seconds.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+const RESTORED_AT_ONCE: usize = 4_096;
