@@ -42,6 +42,7 @@ pub(super) fn across(
             .find(|service| service.value.name == typed.value.service);
         if let Some(service) = service {
             peer_and_header(typed, &service.value);
+            resolved_and_restricted(typed, service);
         }
     }
     reserved_sources(zones, services);
@@ -267,6 +268,23 @@ fn peer_and_header(typed: &Typed<'_, Endpoint>, service: &Service) {
                 "{header} names the client in this service, and cannot name the proxy's peer too"
             ),
             "let the proxy set another header: peer = \"header:x-edgeward-peer\"",
+        );
+    }
+}
+
+/// A restriction asks for the peer, which an endpoint does not learn where the proxy names the client in its place.
+fn resolved_and_restricted(typed: &Typed<'_, Endpoint>, service: &Typed<'_, Service>) {
+    let both = typed.value.resolved && service.value.restricted;
+    if let Some(node) = typed.table.get("resolved").filter(|_| both) {
+        node.error(
+            format!(
+                "hides who connects, and {} is restricted: every client that is no allowed origin would be refused, also one that came through your proxies",
+                service.table.path()
+            ),
+            Some(
+                "let the proxy name its own peer and remove resolved, or set restricted = false"
+                    .to_owned(),
+            ),
         );
     }
 }

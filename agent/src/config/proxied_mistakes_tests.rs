@@ -404,6 +404,16 @@ const TOGETHER: &[(&str, &str, &str)] = &[
         "resolved = true",
     ),
     (
+        "{CDN}{S}restricted = true\n{E}listen = \"unix:/a\"\nresolved = true",
+        "endpoint[0] \"e\".resolved: hides who connects, and service[0] \"s\" is restricted",
+        "remove resolved",
+    ),
+    (
+        "{CDN}{S}restricted = true\nrestricted_except = [\"/a\"]\n{E}listen = \"unix:/a\"\nresolved = true",
+        "endpoint[0] \"e\".resolved: hides who connects",
+        "restricted = false",
+    ),
+    (
         "{CDN}{S}header = \"x-real-ip\"\n{E}listen = \"unix:/a\"\npeer = \"header:X-Real-IP\"",
         "endpoint[0] \"e\".peer: x-real-ip names the client",
         "x-edgeward-peer",
