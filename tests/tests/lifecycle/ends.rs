@@ -74,7 +74,6 @@ fn expiry_alone() -> Result<()> {
 fn expiry() -> Result<()> {
     let lab = Lab::new("sweep")?;
     let agent = Agent::start(&lab, &guarded("block"))?;
-    let mut verifications = 0;
     for number in 0..8 {
         let life = 300 + number * 97;
         for prefix in [
@@ -91,7 +90,6 @@ fn expiry() -> Result<()> {
         ensure!(reply["ok"] == true, "{reply}");
         until("everything has ended", || {
             let verify = agent.request(&json!({"command": "verify"}))?;
-            verifications += 1;
             ensure!(
                 verify.pointer("/data/matches") == Some(&true.into()),
                 "round {number}: {verify}"
@@ -100,7 +98,6 @@ fn expiry() -> Result<()> {
             Ok(listing.pointer("/data/total") == Some(&0.into()))
         })?;
     }
-    ensure!(verifications > 16, "only {verifications}");
     enforced(&lab)
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lab::{Agent, AgentConfig, EdgeTap, Lab, Result, TestFn, ask};
 use serde_json::{Value, json};
 
@@ -31,7 +32,6 @@ struct Said {
 struct Round {
     sure: Said,
     perhaps: Said,
-    acknowledged: usize,
 }
 
 fn random_kills() -> Result<()> {
@@ -43,18 +43,24 @@ fn random_kills() -> Result<()> {
         ..Said::default()
     };
     let mut numbers = Numbers(2);
-    let mut acknowledged = 0;
     for round in 0..ROUNDS {
         let (socket, start) = (agent.socket().to_owned(), known.clone());
         let seed = numbers.next();
-        let asking = thread::spawn(move || ask_until_dead(&socket, start, seed));
-        // Where in a request the kill falls is up to the machine; the delays only spread it.
-        thread::sleep(Duration::from_micros(500 + numbers.next() % 60_000));
+        let (told, acknowledgements) = sync_channel(REQUESTS_MAX);
+        let asking = thread::spawn(move || ask_until_dead(&socket, start, seed, &told));
+        let wanted = numbers.below(ACKNOWLEDGED_MAX);
+        let heard = acknowledgements.iter().take(wanted).count();
+        // Where in a request the kill falls is up to the machine; the delay only spreads it.
+        thread::sleep(Duration::from_micros(numbers.next() % 3_000));
         agent.kill9();
         let done = asking
             .join()
-            .map_err(|_| anyhow::anyhow!("the asking thread panicked"))?;
-        acknowledged += done.acknowledged;
+            .map_err(|_| anyhow::anyhow!("the asking thread panicked"))?
+            .with_context(|| format!("round {round}"))?;
+        ensure!(
+            heard == wanted,
+            "round {round}: nobody answers after {heard} requests"
+        );
         agent.launch()?;
         known = held(&agent)?;
         ensure!(
@@ -70,35 +76,27 @@ fn random_kills() -> Result<()> {
         );
         judged(&lab, &mut tap, &known).with_context(|| format!("round {round}"))?;
     }
-    ensure!(
-        acknowledged > 3 * ROUNDS,
-        "only {acknowledged} requests in {ROUNDS} rounds"
-    );
     Ok(())
 }
 
-/// Changes one thing after the other until the agent does not answer any more.
-fn ask_until_dead(socket: &Path, start: Said, seed: u64) -> Round {
+/// Changes one thing after the other until the agent does not answer any more; tells of each acknowledgement.
+fn ask_until_dead(socket: &Path, start: Said, seed: u64, told: &SyncSender<()>) -> Result<Round> {
     let mut numbers = Numbers(seed);
     let mut sure = start;
-    for acknowledged in 0..REQUESTS_MAX {
+    for _ in 0..REQUESTS_MAX {
         let (request, perhaps) = change(&sure, &mut numbers);
         match ask(socket, &request) {
             Ok(reply) if reply["ok"] == true => sure = perhaps,
-            _ => {
-                return Round {
-                    sure,
-                    perhaps,
-                    acknowledged,
-                };
-            }
+            Ok(reply) => bail!("{request} is refused: {reply}"),
+            Err(_) => return Ok(Round { sure, perhaps }),
         }
+        // An error says that nobody listens any more: the kill is on its way.
+        let _ = told.try_send(());
     }
-    Round {
+    Ok(Round {
         perhaps: sure.clone(),
         sure,
-        acknowledged: REQUESTS_MAX,
-    }
+    })
 }
 
 /// One possible request, and what holds once it is acknowledged.
@@ -363,6 +361,8 @@ fn fill(path: &Path) -> Result<()> {
 }
 
 const ROUNDS: usize = 20;
+/// Fewer acknowledgements than that come before the agent of a round is killed.
+const ACKNOWLEDGED_MAX: usize = 24;
 /// Most requests of one round.
 const REQUESTS_MAX: usize = 10_000;
 /// Requests on a full disk until one must have failed: the log's file has some room of its own.
@@ -379,6 +379,6 @@ const SOURCES: [&str; 12] = [
     "203.0.113.0/24",
     "203.0.113.64/26",
     "2001:db8:bad::/64",
-    "2001:db8:bad::/47",
+    "2001:db8:bac::/47",
     "2001:db8:bad::/48",
 ];
