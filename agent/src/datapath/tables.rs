@@ -2,7 +2,11 @@
 //!
 //! The order is what keeps the contract. Adding: entry, filter bit, presence flag. Removing: the other
 //! way round. Zones grow before entries change and shrink afterwards, so nothing that is exempt or a
-//! proxy before or after a change can be dropped during it.
+//! proxy before or after a change can be dropped during it. The whole of it is [`Tables::apply`]; one entry is `point`'s.
+
+mod flags;
+mod point;
+mod ports;
 
 use std::{
     collections::HashMap,
@@ -16,10 +20,11 @@ use edgeward_ebpf::{
         CLASSES, Class, Control, Limits, Listed, PolicyWord, StashKey, ZoneValue, hosts, present,
         profile,
     },
-    lookup::{EXACT6, Kind4, Meta, filter6, table4},
+    lookup::{Kind4, Meta, filter6, table4},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+pub(super) use self::flags::flags_of;
 use super::{
     exact::{V4, V6},
     generation::{Change, Generation, Slots, Switch},
@@ -112,6 +117,7 @@ macro_rules! switch {
         }
     };
 }
+use switch;
 
 /// Descriptors of the maps, by name.
 pub(super) type Opened = HashMap<&'static str, OwnedFd>;
@@ -174,15 +180,6 @@ impl Tables {
         self.zones.reread()?;
         self.recount();
         self.read_ports()
-    }
-
-    /// Rate limits as the kernel holds them.
-    pub(super) fn installed_limits(&self) -> anyhow::Result<[Limits; profile::COUNT as usize]> {
-        let mut found = [Limits::default(); profile::COUNT as usize];
-        for (index, limit) in (0..).zip(&mut found) {
-            *limit = self.limits.get(&index)?.unwrap_or_default();
-        }
-        Ok(found)
     }
 
     /// The policy word in force.
@@ -282,42 +279,6 @@ impl Tables {
         self.zones.extend(&both)
     }
 
-    /// Sets or removes one entry.
-    pub(super) fn put(&mut self, net: IpNet, meta: Option<Meta>) -> anyhow::Result<Change> {
-        let change = match (Route::of(net), meta) {
-            (Route::Exact4(key), Some(meta)) => {
-                if self.exact4.is_crowded() {
-                    self.exact4.grow(switch!(self), &self.stash)?;
-                }
-                let change = self.exact4.put(&self.stash, key, meta)?;
-                marks::exact4(self.table4.get(), key);
-                change
-            }
-            (Route::Exact4(key), None) => self.exact4.remove(&self.stash, key)?,
-            (Route::Exact6(key), Some(meta)) => {
-                if self.exact6.is_crowded() {
-                    self.exact6.grow(switch!(self), &self.stash)?;
-                }
-                let change = self.exact6.put(&self.stash, key, meta)?;
-                marks::exact6(self.filter6.get(), key, self.seed);
-                change
-            }
-            (Route::Exact6(key), None) => self.exact6.remove(&self.stash, key)?,
-            (Route::Trie, Some(meta)) => {
-                let change = self.list.put(net, meta)?;
-                self.wide6 |= marks::prefix(self.table4.get(), self.filter6.get(), net, self.seed);
-                change
-            }
-            (Route::Trie, None) => self.list.remove(net)?,
-        };
-        let flag = presence(net);
-        let count = self.counts.entry(flag).or_default();
-        *count = (*count + change.added).saturating_sub(change.removed + change.evicted);
-        self.add_flags(if meta.is_some() { flag } else { 0 });
-        self.set_policy(self.policy());
-        Ok(change)
-    }
-
     /// Every entry in force.
     pub(super) fn installed(&self) -> anyhow::Result<Vec<Installed>> {
         let mut found = Vec::with_capacity(self.exact4.len() + self.exact6.len());
@@ -346,39 +307,9 @@ impl Tables {
         Ok(found)
     }
 
-    /// The meta word of one exact prefix.
-    pub(super) fn get(&self, net: IpNet) -> Option<Meta> {
-        match Route::of(net) {
-            Route::Exact4(key) => self.exact4.get(key),
-            Route::Exact6(key) => self.exact6.get(key),
-            Route::Trie => self.list.live().get(&net).copied(),
-        }
-    }
-
-    /// The hit counter of one exact prefix.
-    pub(super) fn hits(&self, net: IpNet) -> Option<u64> {
-        match Route::of(net) {
-            Route::Exact4(key) => self.exact4.hits(&self.stash, key),
-            Route::Exact6(key) => self.exact6.hits(&self.stash, key),
-            Route::Trie => self.list.value(net).map(|value| value.hits),
-        }
-    }
-
     /// Zone values as the kernel holds them.
     pub(super) fn installed_zones(&self) -> anyhow::Result<Vec<(IpNet, ZoneValue)>> {
         self.zones.installed()
-    }
-
-    /// Port rules as the kernel holds them.
-    pub(super) fn installed_ports(&self) -> anyhow::Result<Vec<(u16, u64)>> {
-        let mut found = Vec::new();
-        for port in 0..=u16::MAX {
-            match self.ports.get(&u32::from(port))? {
-                Some(rules) if rules != 0 => found.push((port, rules)),
-                _ => {}
-            }
-        }
-        Ok(found)
     }
 
     /// Fill levels.
@@ -423,175 +354,6 @@ impl Tables {
         }
         Ok(found)
     }
-
-    fn set_ports(
-        &mut self,
-        ports: &[(u16, u64)],
-        limits: &[Limits; profile::COUNT as usize],
-    ) -> anyhow::Result<()> {
-        for (index, limit) in (0..).zip(limits) {
-            self.limits
-                .set(&index, limit)
-                .context("cannot set a rate limit")?;
-        }
-        self.limits_live = *limits;
-        for (port, rules) in ports {
-            self.ports
-                .set(&u32::from(*port), rules)
-                .context("cannot set a port's rules")?;
-        }
-        for (port, _) in &self.ports_live {
-            if !ports.iter().any(|(kept, _)| kept == port) {
-                self.ports
-                    .set(&u32::from(*port), &0)
-                    .context("cannot clear a port's rules")?;
-            }
-        }
-        self.ports_live = ports.to_vec();
-        Ok(())
-    }
-
-    fn read_ports(&mut self) -> anyhow::Result<()> {
-        self.ports_live = self.installed_ports()?;
-        self.limits_live = self.installed_limits()?;
-        Ok(())
-    }
-
-    fn recount(&mut self) {
-        self.counts.clear();
-        for ((_, kind), ..) in self.exact4.entries(&self.stash) {
-            let flag = if kind == Kind4::Host {
-                present::TABLE4
-            } else {
-                present::NET24
-            };
-            *self.counts.entry(flag).or_default() += 1;
-        }
-        for ((_, length), ..) in self.exact6.entries(&self.stash) {
-            *self.counts.entry(exact6_flag(length)).or_default() += 1;
-        }
-        self.counts.insert(present::LIST4, self.list.count(false));
-        self.counts.insert(present::LIST6, self.list.count(true));
-    }
-
-    /// The presence flags that follow from what is in the tables.
-    fn present(&self) -> u16 {
-        let mut flags = 0;
-        for (flag, count) in &self.counts {
-            if *count > 0 {
-                flags |= flag;
-            }
-        }
-        if self.zones.count(false) > 0 {
-            flags |= present::ZONES4;
-        }
-        if self.zones.count(true) > 0 {
-            flags |= present::ZONES6;
-        }
-        if flags & (present::NET24 | present::LIST4 | present::ZONES4) != 0 {
-            flags |= present::TABLE4;
-        }
-        if self.wide6 {
-            flags |= present::WIDE6;
-        }
-        if self.hidden {
-            flags |= present::HIDDEN;
-        }
-        if !self.ports_live.is_empty() {
-            flags |= present::PORTS;
-        }
-        if self
-            .limits_live
-            .iter()
-            .any(|limit| *limit != Limits::default())
-        {
-            flags |= present::RATE;
-        }
-        flags
-    }
-
-    /// Sets flags ahead of what they announce.
-    fn add_flags(&self, flags: u16) {
-        let policy = self.policy();
-        let table = if flags & (present::NET24 | present::LIST4 | present::ZONES4) == 0 {
-            0
-        } else {
-            present::TABLE4
-        };
-        let wide = if self.wide6 { present::WIDE6 } else { 0 };
-        let hidden = if self.hidden { present::HIDDEN } else { 0 };
-        let present = policy.present() | flags | table | wide | hidden;
-        if let Some(word) = self.control.get().first() {
-            word.store(policy.with_present(present).0, Release);
-        }
-    }
-}
-
-/// Where an entry lives.
-enum Route {
-    Exact4((u32, Kind4)),
-    Exact6((u128, u8)),
-    Trie,
-}
-
-impl Route {
-    fn of(net: IpNet) -> Self {
-        match net {
-            IpNet::V4(net) if net.prefix_len() == 32 => {
-                Self::Exact4((net.network().into(), Kind4::Host))
-            }
-            IpNet::V4(net) if net.prefix_len() == 24 => {
-                Self::Exact4((net.network().into(), Kind4::Net24))
-            }
-            IpNet::V6(net) if exact6_flag(net.prefix_len()) != 0 => {
-                Self::Exact6((net.network().into(), net.prefix_len()))
-            }
-            _ => Self::Trie,
-        }
-    }
-}
-
-fn presence(net: IpNet) -> u16 {
-    match (Route::of(net), net) {
-        (Route::Exact4((_, Kind4::Host)), _) => present::TABLE4,
-        (Route::Exact4(_), _) => present::NET24,
-        (Route::Exact6((_, length)), _) => exact6_flag(length),
-        (Route::Trie, IpNet::V4(_)) => present::LIST4,
-        (Route::Trie, IpNet::V6(_)) => present::LIST6,
-    }
-}
-
-fn exact6_flag(length: u8) -> u16 {
-    EXACT6
-        .iter()
-        .find(|(exact, _)| *exact == length)
-        .map_or(0, |(_, flag)| *flag)
-}
-
-pub(super) fn flags_of(wanted: &Wanted) -> u16 {
-    let zones = wanted.zones.entries().iter().map(|(net, _)| match net {
-        IpNet::V4(_) => present::ZONES4,
-        IpNet::V6(_) => present::ZONES6,
-    });
-    let trie = wanted.entries.trie.iter().map(|(net, _)| presence(*net));
-    let exact6 = wanted
-        .entries
-        .exact6
-        .iter()
-        .map(|(_, length, _)| exact6_flag(*length));
-    let exact4 = [
-        (wanted.entries.hosts4.is_empty(), present::TABLE4),
-        (wanted.entries.nets24.is_empty(), present::NET24),
-    ];
-    let exact4 = exact4
-        .into_iter()
-        .filter(|(empty, _)| !empty)
-        .map(|(_, flag)| flag);
-    zones
-        .chain(trie)
-        .chain(exact6)
-        .chain(exact4)
-        .fold(0, |flags, flag| flags | flag)
 }
 
 /// Hosts and /24 networks in one list, sorted as the generation's keys are.
