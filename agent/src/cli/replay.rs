@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use super::{Context, Outcome, Trouble, output};
 use crate::{
     config::{Config, Uses, Zone},
+    detection,
     policy::{defence::Settings, prefix::host_network, signal::PseudonymKey, zone::deciding},
     random,
     replay::{
@@ -201,13 +202,9 @@ impl Replay {
     }
 
     fn settings(&self, config: Option<&Config>) -> Settings {
-        let default = Settings::default();
-        let scores = config.map(|config| config.reputation);
         Settings {
-            block_score: scores.map_or(default.block_score, |scores| scores.block),
-            limit_score: scores.map_or(default.limit_score, |scores| scores.limit),
             sees_requests: !self.direct && self.format != Format::Sshd,
-            ..default
+            ..config.map_or_else(Settings::default, detection::settings)
         }
     }
 

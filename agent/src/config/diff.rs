@@ -5,7 +5,7 @@ mod services;
 
 use std::{fmt::Display, path::Path};
 
-use super::{Config, List, Networks, Principals, Zone, duration};
+use super::{Config, List, Networks, Principals, Zone, detection, duration};
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
 #[must_use]
@@ -37,6 +37,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         &new.reputation.limit,
     );
     rate_limits(&mut out, old, new);
+    detection::changes(&mut out, &old.detection, &new.detection);
     sizes(&mut out, old, new);
     principals(
         &mut out,

@@ -5,6 +5,7 @@
 //! `checks` and `proxied` (what only shows when everything is read).
 
 mod checks;
+mod detection;
 pub mod diff;
 pub mod duration;
 mod endpoint;
@@ -31,6 +32,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use detection::DetectionSettings;
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub use error::{Mistake, Mistakes, Severity};
 pub use networks::Networks;
@@ -67,6 +69,8 @@ pub struct Config {
     pub reputation: Thresholds,
     /// New connections and packets to protected ports, per source.
     pub rate_limit: RateLimit,
+    /// What detectors compare with, remember and lead to.
+    pub detection: DetectionSettings,
     /// Sizes of the kernel's maps.
     pub capacity: Capacity,
     /// Bounds of the event stream.
@@ -151,6 +155,7 @@ impl Default for Config {
             unreadable: Unreadable::default(),
             reputation: Thresholds::default(),
             rate_limit: RateLimit::default(),
+            detection: DetectionSettings::default(),
             capacity: Capacity::default(),
             events: EventLimits::default(),
             control: Control::default(),

@@ -8,7 +8,8 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 use toml::de::DeTable;
 
 use super::{
-    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, endpoints,
+    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, detection,
+    endpoints,
     error::shown,
     places, proxied,
     raw::{Node, Source, Table},
@@ -17,7 +18,7 @@ use super::{
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 16] = [
+pub(super) const TOP_KEYS: [&str; 17] = [
     "mode",
     "interfaces",
     "socket",
@@ -27,6 +28,7 @@ pub(super) const TOP_KEYS: [&str; 16] = [
     "unreadable",
     "reputation",
     "rate_limit",
+    "detection",
     "capacity",
     "events",
     "control",
@@ -62,6 +64,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         bpffs_dir: places::bpffs_dir(&top, default.bpffs_dir),
         reputation: section(&top, "reputation", &REPUTATION_KEYS, thresholds),
         rate_limit: section(&top, "rate_limit", &RATE_LIMIT_KEYS, rate_limit),
+        detection: detection::detection(&top),
         capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
         events: section(&top, "events", &EVENTS_KEYS, events),
         control: section(&top, "control", &["operators", "readers"], control),

@@ -176,11 +176,14 @@ impl Orders {
 
 /// What the configuration says of detection.
 pub(crate) fn settings(config: &Config) -> Settings {
+    let detection = config.detection;
     Settings {
+        thresholds: detection.thresholds,
+        capacity: detection.capacity,
+        lifetimes: detection.lifetimes,
         block_score: config.reputation.block,
         limit_score: config.reputation.limit,
         sees_requests: false,
-        ..Settings::default()
     }
 }
 

@@ -120,6 +120,12 @@ impl Steps {
     }
 }
 
+impl std::fmt::Display for Steps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}, {}, {}]", self.low, self.medium, self.high)
+    }
+}
+
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
