@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Context, Outcome, output, read};
 use crate::{
     control::{Request, report::Listing},
-    policy::decision::{Kind, Origin},
+    policy::decision::{Decision, Kind, Origin},
 };
 
 /// `edgeward list`.
@@ -53,7 +53,7 @@ impl List {
                 output::ends(decision.expires, context.now),
                 row.hits.map_or_else(|| "-".to_owned(), output::number),
                 decision.actor.clone(),
-                decision.reason.clone(),
+                because(decision),
             ]);
         }
         context.text(&table.render())?;
@@ -67,6 +67,14 @@ impl List {
         }
         of_lists(context, listing.of_lists)
     }
+}
+
+/// The reason, and what speaks for it.
+fn because(decision: &Decision) -> String {
+    if decision.evidence.is_empty() {
+        return decision.reason.clone();
+    }
+    format!("{} ({})", decision.reason, decision.evidence)
 }
 
 fn of_lists(context: &mut Context<'_>, entries: u64) -> Outcome {

@@ -55,6 +55,9 @@ pub(super) fn render(status: &Status, now: u64) -> String {
     sheet.add("unreadable", counters(&status.unreadable));
     sheet.add("events", counters(&status.events));
     proxied(&mut sheet, &status.proxied);
+    if status.detection.values().any(|count| *count > 0) {
+        sheet.add("detection", counters(&status.detection));
+    }
     sheet.add("warnings", status.warnings.join("\n"));
     sheet.render()
 }

@@ -106,6 +106,9 @@ pub enum Request {
         /// At most this many rows; 100 if absent.
         #[serde(default)]
         limit: Option<usize>,
+        /// How far back, for reports that know; seven days if absent.
+        #[serde(default)]
+        since_ms: Option<u64>,
     },
     /// The latest events, oldest first, and then each new one if `follow`.
     Events {
@@ -128,6 +131,8 @@ pub enum Request {
 pub enum ReportKind {
     /// Who tried to reach restricted services around their proxies.
     Origins,
+    /// What block mode would have refused: [`crate::policy::impact::ImpactReport`].
+    Impact,
 }
 
 /// What a peer may do. An operator may do what a reader may.

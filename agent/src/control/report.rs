@@ -44,6 +44,8 @@ pub struct Status {
     pub events: BTreeMap<String, u64>,
     /// Requests that were judged behind proxies.
     pub proxied: ProxiedReport,
+    /// Signals of sign-ins and what detection made of them.
+    pub detection: BTreeMap<String, u64>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

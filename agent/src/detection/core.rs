@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{
     defence::{Decided, Defence, Judged, Settings},
+    detect::SourceKey,
+    impact::{Hit, Impact},
+    reputation::Scope,
     signal::{Flow, Outcome, Signal},
 };
 
@@ -18,6 +21,7 @@ pub(super) struct Core {
     /// Where each source has got to.
     positions: BTreeMap<String, Vec<u8>>,
     counts: Counts,
+    impact: Impact,
 }
 
 /// Sums since the state was first made.
@@ -35,11 +39,19 @@ pub(crate) struct Counts {
     pub(crate) successes_refused: u64,
 }
 
+/// A signal, and what the kernel or the gate would have done with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Attempt {
+    pub(super) signal: Signal,
+    /// What would have refused it in block mode: the name of a list, a zone, a feed, a detection.
+    pub(super) listed: Option<String>,
+}
+
 /// One piece of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Entry {
     /// Signals, and where their source has got to.
-    Batch(Vec<Signal>, Option<(String, Vec<u8>)>),
+    Batch(Vec<Attempt>, Option<(String, Vec<u8>)>),
     /// What is held against a prefix is forgotten.
     Forget(IpNet),
 }
@@ -50,6 +62,7 @@ impl Core {
             defence: Defence::new(settings),
             positions: BTreeMap::new(),
             counts: Counts::default(),
+            impact: Impact::default(),
         }
     }
 
@@ -61,9 +74,10 @@ impl Core {
     /// Counts what the log says; `decided` is told of every reputation that begins, with its signal.
     pub(super) fn apply(&mut self, entry: &Entry, mut decided: impl FnMut(&Signal, &Decided)) {
         match entry {
-            Entry::Batch(signals, position) => {
-                for signal in signals {
-                    for found in self.take(signal).into_iter().flatten() {
+            Entry::Batch(attempts, position) => {
+                for attempt in attempts {
+                    let signal = &attempt.signal;
+                    for found in self.take(attempt).into_iter().flatten() {
                         decided(signal, &found);
                     }
                 }
@@ -73,15 +87,17 @@ impl Core {
             }
             Entry::Forget(prefix) => {
                 self.defence.forget(*prefix);
+                self.impact.forget(prefix);
             }
         }
     }
 
     /// Counts one signal, as replay does: what would have been refused is not learned from, since in block mode it
     /// would not have reached the password check.
-    fn take(&mut self, signal: &Signal) -> [Option<Decided>; 4] {
+    fn take(&mut self, attempt: &Attempt) -> [Option<Decided>; 4] {
+        let signal = &attempt.signal;
         let signs_in = signal.flow == Flow::SignIn && signal.outcome == Outcome::Success;
-        let refused = matches!(self.defence.judge(signal), Judged::Refused(_));
+        let refused = self.book(attempt);
         let counts = &mut self.counts;
         counts.signals = counts.signals.saturating_add(1);
         for (counter, is) in [
@@ -96,6 +112,33 @@ impl Core {
             return [None; 4];
         }
         self.defence.learn(signal)
+    }
+
+    /// Books what would have become of an attempt; whether it would have been refused.
+    fn book(&mut self, attempt: &Attempt) -> bool {
+        let signal = &attempt.signal;
+        let own = SourceKey::of(signal.client).prefix();
+        let (scope, findings) = match self.defence.judge(signal) {
+            Judged::Refused(scope) => (Some(scope), self.defence.standing_of(scope)),
+            Judged::Passed | Judged::Limited => (None, None),
+        };
+        let detections = match (&attempt.listed, findings) {
+            (_, Some(standing)) => standing.findings.names(),
+            (Some(name), None) => name.clone(),
+            (None, None) => String::new(),
+        };
+        let refused = scope.is_some() || attempt.listed.is_some();
+        let hit = refused.then(|| Hit {
+            prefix: scope.and_then(Scope::prefix).unwrap_or(own),
+            detections: &detections,
+            attempts_before: scope.map_or(0, |scope| self.defence.attempts(scope, signal.time_ms)),
+        });
+        self.impact.book(signal, hit.as_ref());
+        refused
+    }
+
+    pub(super) const fn impact(&self) -> &Impact {
+        &self.impact
     }
 
     /// The positions of sources that are no longer configured are of no use.

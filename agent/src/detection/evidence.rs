@@ -2,11 +2,7 @@
 
 use crate::{
     keeper::Detected,
-    policy::{
-        defence::{Decided, Defence},
-        detect::Findings,
-        reputation::Scope,
-    },
+    policy::defence::{Decided, Defence},
 };
 
 /// What the keeper is told of a reputation; `None` for a scope that has no prefix.
@@ -16,16 +12,12 @@ pub(super) fn detected(
     now_ms: u64,
     service: &str,
 ) -> Option<Detected> {
-    let prefix = match decided.scope {
-        Scope::Source(source) => source.prefix(),
-        Scope::Network(network) => network.prefix(),
-        Scope::User(_) | Scope::Agent(_) => return None,
-    };
+    let prefix = decided.scope.prefix()?;
     let findings = decided.standing.findings;
     Some(Detected {
         prefix,
         score: decided.standing.score(now_ms),
-        reason: names(&findings),
+        reason: findings.names(),
         evidence: defence.evidence(decided.scope, now_ms),
         levels: findings
             .iter()
@@ -35,13 +27,4 @@ pub(super) fn detected(
         until_ms: decided.standing.until_ms,
         silent: false,
     })
-}
-
-/// The detections' names in the order of their table.
-fn names(findings: &Findings) -> String {
-    let names: Vec<&str> = findings
-        .iter()
-        .map(|(detection, _)| detection.name())
-        .collect();
-    names.join(", ")
 }

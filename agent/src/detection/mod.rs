@@ -34,6 +34,7 @@ pub(crate) use self::{
 use crate::{
     clock::Clock,
     config::Config,
+    control::Failure,
     keeper::Work,
     policy::{defence::Settings, signal::PseudonymKey, snapshot::Snapshot},
     random,
@@ -76,6 +77,15 @@ pub(crate) enum Order {
     Forget(Vec<IpNet>),
     /// The configuration was read again.
     Set(Box<Settings>),
+    /// What block mode would have refused is told to whoever asked.
+    Impact {
+        /// How far back, ms.
+        since_ms: u64,
+        /// Prefixes at most.
+        rows: usize,
+        /// Who asked.
+        reply: oneshot::Sender<Result<serde_json::Value, Failure>>,
+    },
 }
 
 impl Opened {
@@ -165,7 +175,15 @@ impl Detection {
 impl Orders {
     /// Hands an order over; whether there was room.
     pub(crate) fn give(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
+        self.hand(order).is_none()
+    }
+
+    /// Hands an order over; gives it back if there was no room.
+    pub(crate) fn hand(&self, order: Order) -> Option<Order> {
+        self.orders
+            .try_send(order)
+            .err()
+            .map(mpsc::error::TrySendError::into_inner)
     }
 
     /// For `status`.

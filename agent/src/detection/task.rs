@@ -11,12 +11,13 @@ use tracing::{error, info, warn};
 
 use super::{
     Order, Wiring,
-    core::{Core, Counts, Entry},
+    core::{Attempt, Core, Counts, Entry},
     evidence,
     intake::Batch,
     journal::Journal,
 };
 use crate::{
+    control::{Failure, FailureKind},
     keeper::{Detected, Work},
     policy::{defence::Decided, reputation::Scope, signal::Signal},
 };
@@ -98,21 +99,26 @@ impl Task {
     async fn take(&mut self, batch: Batch) {
         let now = self.now_ms();
         let snapshot = Arc::clone(&self.wiring.snapshot.borrow());
-        let mut signals = batch.signals;
-        let all = signals.len();
+        let mut attempts = Vec::with_capacity(batch.signals.len());
         let at = self.wiring.clock.now();
-        signals.retain(|signal| !snapshot.is_spared(signal.client, at));
-        self.report.spared += (all - signals.len()) as u64;
-        for signal in &mut signals {
+        for mut signal in batch.signals {
+            if snapshot.is_spared(signal.client, at) {
+                self.report.spared += 1;
+                continue;
+            }
             if signal.time_ms > now.saturating_add(EARLY_MS_MAX) {
                 signal.time_ms = now;
                 self.report.early += 1;
             }
+            attempts.push(Attempt {
+                listed: snapshot.would_refuse(signal.client, at),
+                signal,
+            });
         }
         let position = batch
             .position
             .map(|position| (position.source.to_string(), position.cursor));
-        let found = self.count(&Entry::Batch(signals, position), now);
+        let found = self.count(&Entry::Batch(attempts, position), now);
         if let Some(taken) = batch.taken {
             // Whoever waited may be gone.
             let _ = taken.send(());
@@ -203,6 +209,19 @@ impl Task {
                 }
             }
             Order::Set(settings) => self.core.set(*settings, self.now_ms()),
+            Order::Impact {
+                since_ms,
+                rows,
+                reply,
+            } => {
+                let now = self.now_ms();
+                let since = now.saturating_sub(since_ms);
+                let report = self.core.impact().report(since, now, rows);
+                let answer = serde_json::to_value(report)
+                    .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()));
+                // Whoever asked may be gone.
+                drop(reply.send(answer));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use super::{
-    core::{Core, Entry},
+    core::{Attempt, Core, Entry},
     journal::Journal,
     settings,
 };
@@ -34,7 +34,12 @@ fn signal(number: u64) -> Signal {
 fn batch(from: u64, count: u64) -> Entry {
     let cursor = (from + count).to_le_bytes().to_vec();
     Entry::Batch(
-        (from..from + count).map(signal).collect(),
+        (from..from + count)
+            .map(|number| Attempt {
+                signal: signal(number),
+                listed: None,
+            })
+            .collect(),
         Some(("log".to_owned(), cursor)),
     )
 }

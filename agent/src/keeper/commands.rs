@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::{Keeper, guard};
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
         Command, Failure, FailureKind, Peer, ReportKind, Request,
         report::{Listed, Listing},
     },
+    detection::Order,
     origins::SOURCES_MAX,
     policy::{
         decision::{Author, Decision, Kind, Origin, SCORE_MAX},
@@ -26,6 +28,9 @@ use crate::{
 
 /// Rows of a report if the request does not say.
 const REPORT_ROWS: usize = 100;
+const REPORT_ROWS_MAX: usize = 100_000;
+/// How far back a report looks if the request does not say, ms.
+const REPORT_MS: u64 = 7 * 86_400_000;
 
 pub(super) type Answer = Result<Value, Failure>;
 
@@ -38,6 +43,14 @@ impl Keeper {
             ssh_peers,
             reply,
         } = command;
+        let request = match request {
+            Request::Report {
+                what: ReportKind::Impact,
+                limit,
+                since_ms,
+            } => return self.ask_impact(limit, since_ms, reply),
+            request => request,
+        };
         // Whoever asked may be gone; what was asked for is done all the same.
         drop(reply.send(self.answer(request, peer, &ssh_peers)));
     }
@@ -104,7 +117,7 @@ impl Keeper {
                 )),
             },
             request @ Request::Explain { .. } => self.explained(request),
-            Request::Report { what, limit } => self.reported(what, limit),
+            Request::Report { what, limit, .. } => self.reported(what, limit),
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),
@@ -119,6 +132,25 @@ impl Keeper {
         let rows = limit.unwrap_or(REPORT_ROWS).min(SOURCES_MAX);
         match what {
             ReportKind::Origins => data(self.origins.report(rows)),
+            ReportKind::Impact => Err(detection_busy()),
+        }
+    }
+
+    /// Detection answers by itself: the keeper never waits for it, since it may be waiting for the keeper.
+    fn ask_impact(
+        &self,
+        limit: Option<usize>,
+        since_ms: Option<u64>,
+        reply: oneshot::Sender<Answer>,
+    ) {
+        let order = Order::Impact {
+            since_ms: since_ms.unwrap_or(REPORT_MS),
+            rows: limit.unwrap_or(REPORT_ROWS).min(REPORT_ROWS_MAX),
+            reply,
+        };
+        let orders = self.detection.as_ref();
+        if let Some(Order::Impact { reply, .. }) = orders.and_then(|orders| orders.hand(order)) {
+            drop(reply.send(Err(detection_busy())));
         }
     }
 
@@ -268,6 +300,13 @@ const DECISIONS_SHOWN_MAX: usize = 100_000;
 pub(super) fn data(value: impl Serialize) -> Answer {
     serde_json::to_value(value)
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
+}
+
+fn detection_busy() -> Failure {
+    Failure::new(
+        FailureKind::Unavailable,
+        "detection is busy; ask again".to_owned(),
+    )
 }
 
 fn usage(error: impl ToString) -> Failure {

@@ -10,6 +10,7 @@ use crate::{
         Interface, ListRow, ModeReport, ProxiedReport, Status, Table, ZoneDetail, ZoneRow, Zones,
     },
     datapath::{Counter, CounterKind, SteeringCounts, netlink::XdpMode},
+    detection::Orders,
     policy::decision::Kind,
     store::ModeOrigin,
 };
@@ -57,8 +58,34 @@ impl Keeper {
             unreadable: named(&counters, CounterKind::Unreadable, ""),
             events: events(&counters),
             proxied: self.proxied(),
+            detection: self.detection(),
             warnings: self.warnings(),
         })
+    }
+
+    fn detection(&self) -> BTreeMap<String, u64> {
+        let Some(orders) = &self.detection else {
+            return BTreeMap::new();
+        };
+        let report = orders.report();
+        let counts = report.counts;
+        let named = [
+            ("signals", counts.signals),
+            ("failures", counts.failures),
+            ("successes", counts.successes),
+            ("would_refuse", counts.refused),
+            ("successes_hit", counts.successes_refused),
+            ("spared", report.spared),
+            ("early", report.early),
+            ("detected", report.detected),
+            ("unsaved", report.unsaved),
+            ("sources", report.sources),
+            ("displaced", report.displaced),
+        ];
+        named
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     fn proxied(&self) -> ProxiedReport {
@@ -168,6 +195,8 @@ impl Keeper {
         let mut warnings = self.notices.clone();
         warnings.extend(self.config.warnings.iter().map(ToString::to_string));
         warnings.extend(self.deferred.warnings());
+        let detection = self.detection.as_ref().map(Orders::report);
+        warnings.extend(detection.iter().flat_map(|report| report.warnings.clone()));
         let steering = self.datapath.steering().ok();
         if let Some(why) = steering.and_then(|steering| steering.no_v6) {
             warnings.push(format!(

@@ -235,8 +235,14 @@ impl Asked<'_> {
             By::Decision(decision) => format!("decision of {}", decision.origin),
         };
         let reason = found.by.reason().map(quoted).unwrap_or_default();
+        let evidence = match found.by {
+            By::Decision(decision) if !decision.evidence.is_empty() => {
+                format!(" ({})", decision.evidence)
+            }
+            _ => String::new(),
+        };
         let detail = format!(
-            "{who} for {}{reason}{}",
+            "{who} for {}{reason}{evidence}{}",
             found.prefix,
             ending(found.by.expires(), self.facts.now)
         );

@@ -110,6 +110,12 @@ impl Defence {
         self.detectors.evidence(scope, now_ms)
     }
 
+    /// Attempts of a scope within the long window.
+    #[must_use]
+    pub fn attempts(&self, scope: Scope, now_ms: u64) -> u64 {
+        self.detectors.attempts(scope, now_ms)
+    }
+
     /// How many sources are remembered, and how many entries of all tables had to give way.
     #[must_use]
     pub fn fill(&self) -> (u64, u64) {

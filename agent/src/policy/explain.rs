@@ -136,6 +136,9 @@ pub struct Explanation {
     pub origin: Option<String>,
     /// The reason of the decision or of the list.
     pub detail: Option<String>,
+    /// What speaks for it, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// When the entry ends, milliseconds since the epoch.
     pub expires: Option<u64>,
     /// Every zone that holds the address, by use.
@@ -240,6 +243,7 @@ pub fn explain_client(facts: &Facts<'_>, client: Client, port: Option<u16>) -> E
         list: found.and_then(list),
         origin: found.map(|found| found.by.origin().name().to_owned()),
         detail: found.and_then(|found| found.by.reason()).map(str::to_owned),
+        evidence: found.and_then(evidence),
         expires: found.and_then(|found| found.by.expires()),
         zones: source.matches,
         steps,
@@ -260,6 +264,14 @@ pub(super) fn listing_zone(found: Found<'_>) -> Option<String> {
     match found.by {
         By::Zone(zone) => Some(zone.name.clone()),
         By::List(_) | By::Decision(_) => None,
+    }
+}
+
+/// What speaks for an entry.
+pub(super) fn evidence(found: Found<'_>) -> Option<String> {
+    match found.by {
+        By::Decision(decision) if !decision.evidence.is_empty() => Some(decision.evidence.clone()),
+        By::Decision(_) | By::List(_) | By::Zone(_) => None,
     }
 }
 

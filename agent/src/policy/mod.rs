@@ -9,6 +9,7 @@ pub mod defence;
 pub mod detect;
 pub mod explain;
 pub mod explain_request;
+pub mod impact;
 pub mod limits;
 pub mod listing;
 pub mod mode;

@@ -4,6 +4,7 @@
 //! without a new finding takes one doubling back. After a refusal a source is on probation: half its score,
 //! fading to nothing over the same time again, which slows it without refusing it.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::detect::{Findings, Level, NetworkKey, SourceKey, Table, Worth};
@@ -64,6 +65,18 @@ pub struct Standing {
     pub until_ms: u64,
     /// Refusals that are not forgiven yet.
     strikes: u32,
+}
+
+impl Scope {
+    /// The prefix that the kernel can refuse; `None` for what only requests show.
+    #[must_use]
+    pub fn prefix(self) -> Option<IpNet> {
+        match self {
+            Self::Source(source) => Some(source.prefix()),
+            Self::Network(network) => Some(network.prefix()),
+            Self::User(_) | Self::Agent(_) => None,
+        }
+    }
 }
 
 impl Reputation {

@@ -149,6 +149,13 @@ impl Findings {
         self.0.iter().copied().max().flatten()
     }
 
+    /// The names, joined by a comma, in the order of [`Detection::ALL`].
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.iter().map(|(detection, _)| detection.name()).collect();
+        names.join(", ")
+    }
+
     /// Nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {

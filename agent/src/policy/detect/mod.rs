@@ -164,6 +164,16 @@ impl Detectors {
         self.networks.remove(network);
     }
 
+    /// Sign-ins of a scope within the long window, 0 where they are not counted.
+    #[must_use]
+    pub fn attempts(&self, scope: Scope, time_ms: u64) -> u64 {
+        let source = match scope {
+            Scope::Source(key) => self.sources.get(key),
+            Scope::Network(_) | Scope::User(_) | Scope::Agent(_) => None,
+        };
+        source.map_or(0, |source| source.attempts(time_ms, &self.thresholds))
+    }
+
     /// What was counted about a scope, in a sentence.
     #[must_use]
     pub fn evidence(&self, scope: Scope, time_ms: u64) -> String {

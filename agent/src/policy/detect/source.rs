@@ -156,6 +156,12 @@ impl Source {
         self.facts(time_ms, thresholds).successes_long > 0
     }
 
+    /// Failed and successful sign-ins within the long window.
+    pub(super) fn attempts(&self, time_ms: u64, thresholds: &Thresholds) -> u64 {
+        let facts = self.facts(time_ms, thresholds);
+        u64::from(facts.failures_long.saturating_add(facts.successes_long))
+    }
+
     /// What was counted, in a sentence.
     pub(super) fn evidence(&self, time_ms: u64, thresholds: &Thresholds) -> String {
         let facts = self.facts(time_ms, thresholds);

@@ -13,6 +13,7 @@ use crate::{
     config::{Service, UnknownClient},
     policy::{
         chain::{Chain, ChainLimits, ClientReason, Forwarding, Role, Seen, Trust as _, walk_seen},
+        classes::ClassOrigin,
         clock::Now,
         explain::{Action, Judged},
         mode::Mode,
@@ -54,6 +55,26 @@ impl Snapshot {
     #[must_use]
     pub fn is_spared(&self, address: IpAddr, now: Now) -> bool {
         self.zones.uses(address, now) & (zone::EXEMPT | zone::TRUSTED_PROXY) != 0
+    }
+
+    /// The name of what block mode would refuse an address for: a detection, a list, a feed, a zone.
+    #[must_use]
+    pub fn would_refuse(&self, address: IpAddr, now: Now) -> Option<String> {
+        let mut client = Client {
+            snapshot: self,
+            address,
+            uses: self.zones.uses(address, now),
+            now,
+        };
+        let judgement = judge(self.policy, &mut client);
+        let refused = judgement.outcome.verdict() == Verdict::Deny;
+        refused.then(|| {
+            let class = self.class(judgement.class);
+            class.map_or_else(String::new, |(origin, name)| match origin {
+                ClassOrigin::Detection => name.to_owned(),
+                other => format!("{} \"{name}\"", other.name()),
+            })
+        })
     }
 
     /// The chain of a request, and each hop as it is read.
