@@ -34,7 +34,7 @@ impl List {
         let listing: Listing = read(data)?;
         if listing.decisions.is_empty() {
             context.line(format_args!("no decisions"))?;
-            return of_lists(context, listing.of_lists);
+            return left_out(context, &listing);
         }
         let mut table = output::Table::new(&[
             "PREFIX", "KIND", "SCORE", "ORIGIN", "ENDS", "HITS", "BY", "REASON",
@@ -65,7 +65,7 @@ impl List {
                 output::number(listing.total)
             ))?;
         }
-        of_lists(context, listing.of_lists)
+        left_out(context, &listing)
     }
 }
 
@@ -77,12 +77,18 @@ fn because(decision: &Decision) -> String {
     format!("{} ({})", decision.reason, decision.evidence)
 }
 
-fn of_lists(context: &mut Context<'_>, entries: u64) -> Outcome {
-    if entries == 0 {
-        return Ok(());
+/// What nobody asked for, as numbers.
+fn left_out(context: &mut Context<'_>, listing: &Listing) -> Outcome {
+    for (entries, what, origin) in [
+        (listing.of_lists, "lists of the configuration", "list"),
+        (listing.of_feeds, "feeds", "feed"),
+    ] {
+        if entries > 0 {
+            context.line(format_args!(
+                "and {} from {what} (--origin {origin} shows them)",
+                output::count(entries, "network")
+            ))?;
+        }
     }
-    context.line(format_args!(
-        "and {} from lists of the configuration (--origin list shows them)",
-        output::count(entries, "network")
-    ))
+    Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) fn across(
     fits(top, config, zones, lists);
 }
 
-fn unique_names<T>(all: &[Typed<'_, T>], name: impl Fn(&T) -> &String) {
+pub(super) fn unique_names<T>(all: &[Typed<'_, T>], name: impl Fn(&T) -> &String) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for typed in all {
         let name = name(&typed.value).as_str();

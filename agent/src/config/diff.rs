@@ -5,7 +5,7 @@ mod services;
 
 use std::{fmt::Display, path::Path};
 
-use super::{Config, List, Networks, Principals, Zone, detection, duration};
+use super::{Config, Feed, List, Networks, Principals, Zone, detection, duration};
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
 #[must_use]
@@ -114,6 +114,20 @@ fn tables(out: &mut Vec<String>, old: &Config, new: &Config) {
         |endpoint| (&endpoint.name, None),
         services::endpoint,
     );
+    named(
+        out,
+        "feed",
+        &old.feeds,
+        &new.feeds,
+        |feed| (&feed.name, None),
+        feed,
+    );
+    match (&old.lapi, &new.lapi) {
+        (None, Some(_)) => out.push("lapi on".to_owned()),
+        (Some(_), None) => out.push("lapi off".to_owned()),
+        (old, new) if old != new => out.push("lapi: other settings".to_owned()),
+        _ => {}
+    }
 }
 
 fn value<T: PartialEq + Display>(out: &mut Vec<String>, name: &str, old: &T, new: &T) {
@@ -231,6 +245,23 @@ fn named<T>(
             out.push(format!("{kind} \"{name}\" added{}", size(after)));
         }
     }
+}
+
+fn feed(old: &Feed, new: &Feed) -> Vec<String> {
+    let mut out = Vec::new();
+    value(&mut out, "format", &old.format.name(), &new.format.name());
+    value(&mut out, "source", &old.source, &new.source);
+    value(&mut out, "score", &old.score, &new.score);
+    value(
+        &mut out,
+        "interval",
+        &duration::format(old.interval),
+        &duration::format(new.interval),
+    );
+    if out.is_empty() && old != new {
+        out.push("other settings".to_owned());
+    }
+    out
 }
 
 fn zone(old: &Zone, new: &Zone) -> Vec<String> {

@@ -62,7 +62,8 @@ fn endpoint(table: &mut Table<'_>, services: &[Typed<'_, Service>]) -> Endpoint 
     }
 }
 
-fn listen(table: &Table<'_>) -> Option<Listen> {
+/// Where something listens: a Unix socket or a loopback address.
+pub(super) fn listen(table: &Table<'_>) -> Option<Listen> {
     let mode_node = table.get("listen_mode");
     let mode = mode_node.as_ref().and_then(mode);
     let node = table.required("listen", "\"unix:/run/edgeward/auth-request.sock\"")?;

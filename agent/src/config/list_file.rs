@@ -74,7 +74,29 @@ pub fn read(path: &Path, networks: &mut Networks) -> Result<Scan, String> {
 /// # Errors
 /// As [`read`].
 pub fn scan(source: impl Read, networks: &mut Networks) -> Result<Scan, String> {
-    let mut reader = BufReader::with_capacity(CHUNK_BYTES, source);
+    let reader = BufReader::with_capacity(CHUNK_BYTES, source);
+    scan_all(reader, networks, NETWORKS_MAX)
+}
+
+/// The same, for at most `networks_max` networks; sorted, each once.
+///
+/// # Errors
+/// As [`read`].
+pub fn scan_up_to(
+    reader: impl BufRead,
+    networks: &mut Networks,
+    networks_max: usize,
+) -> Result<Scan, String> {
+    let scan = scan_all(reader, networks, networks_max)?;
+    networks.finish();
+    Ok(scan)
+}
+
+fn scan_all(
+    mut reader: impl BufRead,
+    networks: &mut Networks,
+    networks_max: usize,
+) -> Result<Scan, String> {
     let mut out = Scan::default();
     let mut carried = Carried::default();
     loop {
@@ -100,9 +122,9 @@ pub fn scan(source: impl Read, networks: &mut Networks) -> Result<Scan, String> 
         }
         carried.extend(rest);
         reader.consume(taken);
-        if networks.len() > NETWORKS_MAX {
+        if networks.len() > networks_max {
             return Err(format!(
-                "brings more than {NETWORKS_MAX} networks together; split the list or shorten it"
+                "brings more than {networks_max} networks together; split the list or shorten it"
             ));
         }
     }

@@ -11,6 +11,8 @@ pub mod duration;
 mod endpoint;
 mod endpoints;
 pub mod error;
+pub mod feed;
+mod feeds;
 mod gateway;
 mod getters;
 pub mod list_file;
@@ -35,6 +37,7 @@ use std::{
 pub use detection::DetectionSettings;
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub use error::{Mistake, Mistakes, Severity};
+pub use feed::{Feed, Lapi};
 pub use networks::Networks;
 pub use service::{
     Certificate, FailurePolicy, Gateway, GatewayLimits, Header, LimitKey, LimitMode, RefusalPages,
@@ -85,6 +88,10 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Decision endpoints in the order of the file; names and listeners are unique.
     pub endpoints: Vec<Endpoint>,
+    /// Feeds in the order of the file; names are unique.
+    pub feeds: Vec<Feed>,
+    /// The CrowdSec local API that is served; absent if none is.
+    pub lapi: Option<Lapi>,
     /// What is accepted, but deserves a look.
     pub warnings: Vec<Mistake>,
 }
@@ -163,6 +170,8 @@ impl Default for Config {
             lists: Vec::new(),
             services: Vec::new(),
             endpoints: Vec::new(),
+            feeds: Vec::new(),
+            lapi: None,
             warnings: Vec::new(),
         }
     }

@@ -11,14 +11,14 @@ use super::{
     Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, detection,
     endpoints,
     error::shown,
-    places, proxied,
+    feeds, places, proxied,
     raw::{Node, Source, Table},
     services, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 17] = [
+pub(super) const TOP_KEYS: [&str; 19] = [
     "mode",
     "interfaces",
     "socket",
@@ -36,6 +36,8 @@ pub(super) const TOP_KEYS: [&str; 17] = [
     "list",
     "service",
     "endpoint",
+    "feed",
+    "lapi",
 ];
 
 pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Config {
@@ -44,6 +46,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
     let lists = zones::lists(&top, base);
     let services = services::services(&top, base);
     let endpoints = endpoints::endpoints(&top, &services);
+    let feeds = feeds::feeds(&top, base);
     let default = Config::default();
     let config = Config {
         mode: top
@@ -74,12 +77,15 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         ..default
     };
     checks::across(&top, &config, &zones, &lists, &services);
+    checks::unique_names(&feeds, |feed| &feed.name);
     proxied::across(&config, &zones, &services, &endpoints);
     Config {
         zones: zones.into_iter().map(|typed| typed.value).collect(),
         lists: lists.into_iter().map(|typed| typed.value).collect(),
         services: services.into_iter().map(|typed| typed.value).collect(),
         endpoints: endpoints.into_iter().map(|typed| typed.value).collect(),
+        feeds: feeds.into_iter().map(|typed| typed.value).collect(),
+        lapi: feeds::lapi(&top, base),
         ..config
     }
 }

@@ -186,6 +186,9 @@ pub struct Listing {
     pub total: u64,
     /// Entries of the configuration's lists that were left out, since nobody asked for `origin` list.
     pub of_lists: u64,
+    /// Entries of feeds that were left out, since nobody asked for `origin` feed.
+    #[serde(default)]
+    pub of_feeds: u64,
 }
 
 /// A decision with what the kernel counted.

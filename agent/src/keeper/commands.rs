@@ -178,7 +178,8 @@ impl Keeper {
     fn protect_session(&self, ssh_peers: &[IpAddr]) -> Result<(), Failure> {
         for peer in ssh_peers {
             let host = host_network(*peer);
-            let decisions: Vec<&Decision> = covers(&host).flat_map(|net| self.at(net)).collect();
+            let told = self.told(covers(&host));
+            let decisions = self.against(covers(&host), &told);
             let facts = Facts::new(&self.config, Mode::Block, &decisions, self.clock.now());
             let found = explain(&facts, *peer, None);
             if let Judged::Deny = found.verdict {
@@ -223,6 +224,20 @@ impl Keeper {
                 evidence: String::new(),
             })
         });
+        let feeds = match origin {
+            Some(Origin::Feed) => Some(&self.feeds),
+            _ => None,
+        };
+        let now_ms = self.clock.now().wall_ms;
+        let from_feeds = feeds
+            .into_iter()
+            .flat_map(|feeds| feeds.tables(&self.config))
+            .flat_map(|table| table.decisions(now_ms));
+        let of_feeds: u64 = self
+            .feeds
+            .tables(&self.config)
+            .map(|table| table.len() as u64)
+            .sum();
         let mut total = 0;
         let mut decisions = Vec::new();
         for decision in self
@@ -230,6 +245,7 @@ impl Keeper {
             .values()
             .cloned()
             .chain(from_lists)
+            .chain(from_feeds)
             .filter(is_wanted)
         {
             total += 1;
@@ -245,12 +261,14 @@ impl Keeper {
             decisions,
             total,
             of_lists: if lists.is_empty() { of_lists } else { 0 },
+            of_feeds: if feeds.is_none() { of_feeds } else { 0 },
         }
     }
 
     pub(super) fn explain(&self, address: IpAddr, port: Option<u16>) -> Explanation {
         let host = host_network(address);
-        let decisions: Vec<&Decision> = covers(&host).flat_map(|net| self.at(net)).collect();
+        let told = self.told(covers(&host));
+        let decisions = self.against(covers(&host), &told);
         let facts = Facts::new(&self.config, self.mode.mode, &decisions, self.clock.now());
         explain(&facts, address, port)
     }
@@ -288,7 +306,8 @@ impl Keeper {
         let walked = Walked::new(&snapshot, Described { service, ..asked }, now);
         let chain = walked.chain().addresses.iter();
         let prefixes: BTreeSet<IpNet> = chain.flat_map(|hop| covers(&host_network(hop))).collect();
-        let decisions: Vec<&Decision> = prefixes.into_iter().flat_map(|net| self.at(net)).collect();
+        let told = self.told(prefixes.iter().copied());
+        let decisions = self.against(prefixes.iter().copied(), &told);
         let facts = Facts::new(&self.config, snapshot.mode, &decisions, now);
         data(explain_request::explain_request(&facts, &walked))
     }

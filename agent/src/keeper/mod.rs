@@ -6,6 +6,8 @@
 
 mod commands;
 mod decisions;
+#[allow(dead_code, reason = "feeds are fetched next")]
+mod feeds;
 mod guard;
 mod kernel_events;
 mod published;
@@ -26,7 +28,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::published::Published;
+use self::{feeds::Feeds, published::Published};
 pub(crate) use self::{
     kernel_events::{EventContext, forward},
     work::{Detected, WORK_QUEUED_MAX, Work},
@@ -71,6 +73,8 @@ pub(crate) struct Keeper {
     gate: Gate,
     origins: Origins,
     deferred: Deferred,
+    /// What feeds say.
+    feeds: Feeds,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
     evicted: Evicted,
@@ -139,6 +143,7 @@ impl Keeper {
             gate: shared.gate,
             origins: shared.origins,
             deferred,
+            feeds: Feeds::default(),
             detection: None,
             evicted: Evicted::default(),
             notices,
@@ -198,6 +203,7 @@ impl Keeper {
         let (wanted, evicted) = wanted::wanted(
             &self.config,
             self.decisions.values(),
+            &self.feeds,
             &mut self.classes,
             now,
         );
@@ -267,7 +273,8 @@ impl Keeper {
     /// Puts into the kernel what `prefix` should hold now.
     fn refresh(&mut self, prefix: IpNet) -> anyhow::Result<()> {
         let known = self.classes.records().count();
-        let decisions: Vec<&Decision> = at(&self.decisions, prefix).collect();
+        let told = self.feeds.about(&self.config, [prefix], self.clock.now());
+        let decisions: Vec<&Decision> = at(&self.decisions, prefix).chain(&told).collect();
         let meta = effective(
             prefix,
             &self.config.zones,

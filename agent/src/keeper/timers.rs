@@ -23,6 +23,7 @@ impl Keeper {
         if let Err(error) = self.end_decisions() {
             warn!("{error:#}");
         }
+        self.end_feed_entries();
         self.revert_mode();
     }
 

@@ -9,10 +9,12 @@ const DIFFERENCES_SHOWN_MAX: usize = 100;
 impl Keeper {
     pub(super) fn verify(&mut self) -> anyhow::Result<Verification> {
         self.end_decisions()?;
+        self.end_feed_entries();
         let now = self.clock.now();
         let (wanted, _) = wanted::wanted(
             &self.config,
             self.decisions.values(),
+            &self.feeds,
             &mut self.classes,
             now,
         );

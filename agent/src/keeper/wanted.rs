@@ -2,6 +2,7 @@
 
 use edgeward_ebpf::abi::{Limits, port, profile};
 
+use super::feeds::Feeds;
 pub(super) use crate::policy::snapshot::policy_word as policy;
 use crate::{
     config::{Config, FailurePolicy, Service},
@@ -19,13 +20,15 @@ use crate::{
 pub(super) fn wanted<'a>(
     config: &Config,
     decisions: impl Iterator<Item = &'a Decision> + Clone,
+    feeds: &Feeds,
     classes: &mut Classes,
     now: Now,
 ) -> (Wanted, Evicted) {
-    let mut entries = Desired::build(
+    let mut entries = Desired::build_with(
         &config.zones,
         &config.lists,
         decisions.clone(),
+        feeds.tables(config),
         classes,
         now,
     );

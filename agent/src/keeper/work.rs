@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde_json::json;
 use tracing::warn;
 
-use super::{Keeper, guard};
+use super::{Keeper, feeds::FeedUpdate, guard};
 use crate::{
     detection::Order,
     policy::{
@@ -18,6 +18,9 @@ use crate::{
 pub(crate) enum Work {
     /// What detection found.
     Detected(Vec<Detected>),
+    /// What a feed says now.
+    #[allow(dead_code, reason = "feeds are fetched next")]
+    Feed(FeedUpdate),
 }
 
 /// A reputation that detection gives to a prefix.
@@ -51,6 +54,7 @@ impl Keeper {
     pub(crate) fn work(&mut self, work: Work) {
         match work {
             Work::Detected(found) => self.detected(found),
+            Work::Feed(update) => self.feed_updated(update),
         }
     }
 

@@ -9,7 +9,7 @@ use edgeward_ebpf::{
 
 use super::{
     clock::Now,
-    decision::{Decision, Kind},
+    decision::{Decision, Kind, Origin},
     explain::{Facts, Step},
     prefix::host_network,
     standing::{By, Found, strongest},
@@ -232,6 +232,9 @@ impl Asked<'_> {
         let who = match found.by {
             By::Zone(zone) => format!("zone \"{}\"", zone.name),
             By::List(list) => format!("list \"{}\"", list.name),
+            By::Decision(decision) if decision.origin == Origin::Feed => {
+                format!("feed \"{}\"", decision.actor)
+            }
             By::Decision(decision) => format!("decision of {}", decision.origin),
         };
         let reason = found.by.reason().map(quoted).unwrap_or_default();

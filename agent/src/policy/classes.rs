@@ -22,7 +22,7 @@ pub enum ClassOrigin {
     Operator = 3,
     /// A detector's decision; the name is its reason.
     Detection = 4,
-    /// A feed's decision; the name is its reason.
+    /// An entry of a feed; the name is the feed's.
     Feed = 5,
 }
 

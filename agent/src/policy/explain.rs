@@ -17,7 +17,7 @@ use super::{
     asked::{Asked, step},
     chain::ClientReason,
     clock::Now,
-    decision::Decision,
+    decision::{Decision, Origin},
     mode::{Mode, Refusal},
     prefix::canonical_address,
     standing::{By, Found},
@@ -132,6 +132,9 @@ pub struct Explanation {
     pub zone: Option<String>,
     /// The list that the entry comes from.
     pub list: Option<String>,
+    /// The feed that the entry comes from.
+    #[serde(default)]
+    pub feed: Option<String>,
     /// Who made the entry: `blocked_zone`, `list`, `operator`, `detection`, `feed`.
     pub origin: Option<String>,
     /// The reason of the decision or of the list.
@@ -241,6 +244,7 @@ pub fn explain_client(facts: &Facts<'_>, client: Client, port: Option<u16>) -> E
         prefix: found.map(|found| found.prefix),
         zone: decided.or_else(|| found.and_then(listing_zone)),
         list: found.and_then(list),
+        feed: found.and_then(feed),
         origin: found.map(|found| found.by.origin().name().to_owned()),
         detail: found.and_then(|found| found.by.reason()).map(str::to_owned),
         evidence: found.and_then(evidence),
@@ -257,6 +261,14 @@ pub fn offline(config: &Config, address: IpAddr, port: Option<u16>) -> serde_jso
     let explanation = explain(&facts, address, port);
     // Every field is a word, a number or a list of them: there is nothing that JSON cannot hold.
     serde_json::to_value(explanation).unwrap_or_default()
+}
+
+/// The feed that an entry comes from.
+pub(super) fn feed(found: Found<'_>) -> Option<String> {
+    match found.by {
+        By::Decision(decision) if decision.origin == Origin::Feed => Some(decision.actor.clone()),
+        By::Zone(_) | By::List(_) | By::Decision(_) => None,
+    }
 }
 
 /// The blocked zone that an entry comes from.

@@ -13,7 +13,7 @@ use super::{
     chain::{Chain, ClientReason, Fate, Forwarding, Seen, Unreadable},
     classes::ClassOrigin,
     clock::Now,
-    explain::{Explanation, Facts, Judged, Step, evidence, list, listing_zone},
+    explain::{Explanation, Facts, Judged, Step, evidence, feed, list, listing_zone},
     mode::Mode,
     request::{Described, Reason, RequestFacts, Ruling},
     snapshot::Snapshot,
@@ -131,6 +131,7 @@ pub fn explain_request(facts: &Facts<'_>, walked: &Walked<'_>) -> Explanation {
             .or_else(|| blocked_prefix(ruling, blocked.as_ref())),
         zone: zone.or_else(|| found.and_then(listing_zone)),
         list: found.and_then(list),
+        feed: found.and_then(feed),
         origin: match ruling.reason {
             Some(Reason::BlockedZone) => Some(ClassOrigin::BlockedZone.name().to_owned()),
             _ => found.map(|found| found.by.origin().name().to_owned()),

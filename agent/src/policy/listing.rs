@@ -18,6 +18,7 @@ use super::{
     classes::{ClassOrigin, Classes},
     clock::Now,
     decision::{Decision, Kind},
+    feed::FeedTable,
     nested::{Nested, Sweep},
     prefix::canonical_network,
 };
@@ -68,6 +69,19 @@ impl Desired {
         classes: &mut Classes,
         now: Now,
     ) -> Self {
+        Self::build_with(zones, lists, decisions, [], classes, now)
+    }
+
+    /// The same with the tables of feeds, in the order of the configuration.
+    #[must_use]
+    pub fn build_with<'a, 'f>(
+        zones: &[Zone],
+        lists: &[List],
+        decisions: impl IntoIterator<Item = &'a Decision>,
+        feeds: impl IntoIterator<Item = &'f FeedTable>,
+        classes: &mut Classes,
+        now: Now,
+    ) -> Self {
         let mut desired = Self::default();
         let mut covers: Vec<(IpNet, Meta)> = Vec::new();
         for zone in zones
@@ -86,10 +100,17 @@ impl Desired {
         for decision in decisions {
             let expires = now.expiry_tick(decision.expires);
             if decision.kind == Kind::Block && now.is_live(expires) {
-                let class = classes.intern(decision.origin.into(), &decision.reason);
+                let by = By::Decision(decision);
+                let class = classes.intern(by.origin(), by.class_name());
                 let meta = Meta::new(decision.score, class, expires);
                 desired.add(canonical_network(decision.prefix), meta);
             }
+        }
+        for feed in feeds {
+            let class = classes.intern(ClassOrigin::Feed, feed.name());
+            let (hosts, nets) = feed.metas(class, now);
+            desired.hosts4.extend(hosts);
+            nets.for_each(|(net, meta)| desired.add(net, meta));
         }
         let origins = origin_codes(classes);
         merge(&mut desired.hosts4, |entry| (entry.0, entry.1), &origins);

@@ -9,6 +9,7 @@ pub mod defence;
 pub mod detect;
 pub mod explain;
 pub mod explain_request;
+pub mod feed;
 pub mod impact;
 pub mod limits;
 pub mod listing;

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::{
     classes::{ClassOrigin, Classes},
     clock::Now,
-    decision::{Decision, Kind},
+    decision::{Decision, Kind, Origin},
     prefix::host_network,
     zone::{covers, deciding},
 };
@@ -50,12 +50,13 @@ impl<'a> By<'a> {
         }
     }
 
-    /// The name of its class: the zone's, the list's, the decision's reason.
+    /// The name of its class: the zone's, the list's, the feed's, the decision's reason.
     #[must_use]
     pub fn class_name(self) -> &'a str {
         match self {
             Self::Zone(zone) => &zone.name,
             Self::List(list) => &list.name,
+            Self::Decision(decision) if decision.origin == Origin::Feed => &decision.actor,
             Self::Decision(decision) => &decision.reason,
         }
     }
