@@ -1,6 +1,7 @@
 //! Pure decisions: no files, sockets, clocks or kernel maps in here.
 
 mod asked;
+pub mod attack;
 pub mod chain;
 pub mod classes;
 pub mod clock;

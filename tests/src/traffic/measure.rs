@@ -17,7 +17,7 @@ use edgeward::{
 use super::{Attack, Attempt, Flow, Outcome, Parameters, Truth, generate};
 
 /// What of the traffic detection gets to see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum View {
     /// Names, unknown users, user agents; requests can be refused. The gateway, decision endpoints, applications.
     Requests,
@@ -269,7 +269,7 @@ fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
 }
 
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     match ms {
         0..120_000 => format!("{} s", ms / 1_000),
         120_000..7_200_000 => format!("{} min", ms / 60_000),

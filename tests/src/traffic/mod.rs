@@ -3,6 +3,7 @@
 //! Every parameter is a field of [`Parameters`] or a constant with its source beside it. The same seed gives the
 //! same traffic on every machine.
 
+pub mod attacked;
 mod attacks;
 mod chance;
 pub mod measure;

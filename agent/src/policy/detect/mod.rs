@@ -292,6 +292,12 @@ impl Observed {
 }
 
 impl SourceKey {
+    /// Its number.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The source that an address (canonical) belongs to.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {

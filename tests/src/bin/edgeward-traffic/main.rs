@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use lab::traffic::{
-    Format, Parameters, generate,
+    Format, Parameters, attacked, generate,
     measure::{SEEDS, View, measure},
     write,
 };
@@ -44,6 +44,12 @@ enum Task {
         /// Where to [default: standard output]
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Measure the state under attack alone, on one seed; exit 1 if a goal is missed
+    Attacked {
+        /// The same seed, the same traffic
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Measure detection on seeds that nothing was tuned on; exit 1 if a goal is missed
     Measure {
@@ -95,6 +101,11 @@ fn main() -> Result<()> {
             buffered.flush()?;
             Ok(())
         }
+        Task::Attacked { seed } => {
+            let measured = attacked::measure(&[seed]);
+            print!("{}", measured.tables());
+            complain(&measured.missed())
+        }
         Task::Measure { into } => measure_all(into),
     }
 }
@@ -139,6 +150,9 @@ fn measure_all(into: Option<PathBuf>) -> Result<()> {
             missed = goals;
         }
     }
+    let attacked = attacked::measure(&SEEDS);
+    text.push_str(&format!("### Under attack\n\n{}\n", attacked.tables()));
+    missed.extend(attacked.missed());
     match into {
         None => print!("{text}"),
         Some(path) => {
@@ -146,6 +160,10 @@ fn measure_all(into: Option<PathBuf>) -> Result<()> {
             fs::write(&path, between_marks(&page, &text)?)?;
         }
     }
+    complain(&missed)
+}
+
+fn complain(missed: &[String]) -> Result<()> {
     if !missed.is_empty() {
         bail!("missed: {}", missed.join("; "));
     }
