@@ -19,7 +19,7 @@ use crate::{
     gate::{Gate, GateLimits},
     keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
     observe,
-    policy::snapshot::Snapshot,
+    policy::{snapshot::Snapshot, suspects::Suspects},
     privileges, random,
 };
 
@@ -44,7 +44,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let (context_sender, context) = watch::channel(EventContext::default());
     let (snapshot_sender, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let clock = Clock::new();
-    let gate = gate(&config, snapshot.clone(), feed.clone(), clock)?;
+    let (suspects_sender, suspects) = watch::channel(Arc::default());
+    let gate = gate(&config, snapshot.clone(), suspects, feed.clone(), clock)?;
     let origins = gate.origins();
     let shared = Shared {
         feed: feed.clone(),
@@ -73,6 +74,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let detection = learned.start(detection::Wiring {
         work,
         snapshot,
+        suspects: suspects_sender,
         clock,
     })?;
     keeper.command_detection(detection.orders());
@@ -108,6 +110,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
 fn gate(
     config: &Config,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    suspects: watch::Receiver<Arc<Suspects>>,
     feed: EventFeed,
     clock: Clock,
 ) -> anyhow::Result<Gate> {
@@ -115,7 +118,8 @@ fn gate(
         events_per_second_max: config.events.per_second_max,
         clients_max: usize::try_from(config.capacity.rate_sources).unwrap_or(usize::MAX),
     };
-    Ok(Gate::new(snapshot, feed, clock, random::secret()?, &limits))
+    let seed = random::secret()?;
+    Ok(Gate::new(snapshot, suspects, feed, clock, seed, &limits))
 }
 
 /// The keeper's thread.

@@ -55,6 +55,7 @@ fn judge(gate: &Gate, observed: &ObservedHead<'_>) {
             peer: observed.source,
             path: path_of(request.path.unwrap_or_default()),
             user_agent: values("user-agent").next(),
+            sign_in: None,
         },
         via: Via::Observe,
         method: request.method.unwrap_or_default(),

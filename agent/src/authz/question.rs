@@ -59,6 +59,7 @@ pub(super) fn judge<H: Headers>(
             peer: origin.peer,
             path: headers::path_of(&target),
             user_agent: headers.first("user-agent"),
+            sign_in: None,
         },
         via: Via::Endpoint,
         method: &method,

@@ -14,7 +14,12 @@ use super::{Context, Outcome, Trouble, output};
 use crate::{
     config::{Config, Uses, Zone},
     detection,
-    policy::{defence::Settings, prefix::host_network, signal::PseudonymKey, zone::deciding},
+    policy::{
+        defence::{Services, Settings},
+        prefix::host_network,
+        signal::PseudonymKey,
+        zone::deciding,
+    },
     random,
     replay::{
         Replay as Run, plot,
@@ -203,7 +208,10 @@ impl Replay {
 
     fn settings(&self, config: Option<&Config>) -> Settings {
         Settings {
-            sees_requests: !self.direct && self.format != Format::Sshd,
+            sees_requests: match self.direct || self.format == Format::Sshd {
+                true => Services::NONE,
+                false => Services::ALL,
+            },
             ..config.map_or_else(Settings::default, detection::settings)
         }
     }

@@ -9,6 +9,7 @@ mod core;
 mod evidence;
 mod intake;
 mod journal;
+mod people;
 mod task;
 
 use std::{
@@ -36,7 +37,12 @@ use crate::{
     config::Config,
     control::Failure,
     keeper::Work,
-    policy::{defence::Settings, signal::PseudonymKey, snapshot::Snapshot},
+    policy::{
+        defence::{Services, Settings},
+        signal::PseudonymKey,
+        snapshot::Snapshot,
+        suspects::Suspects,
+    },
     random,
 };
 
@@ -53,6 +59,8 @@ pub(crate) struct Opened {
 pub(crate) struct Wiring {
     pub(crate) work: mpsc::Sender<Work>,
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Users and user agents that requests are refused by.
+    pub(crate) suspects: watch::Sender<Arc<Suspects>>,
     pub(crate) clock: Clock,
 }
 
@@ -201,7 +209,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         lifetimes: detection.lifetimes,
         block_score: config.reputation.block,
         limit_score: config.reputation.limit,
-        sees_requests: false,
+        sees_requests: Services::NONE,
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     evidence,
     intake::Batch,
     journal::Journal,
+    people::People,
 };
 use crate::{
     control::{Failure, FailureKind},
@@ -28,6 +29,7 @@ pub(super) struct Task {
     journal: Journal,
     wiring: Wiring,
     told: watch::Sender<Arc<Report>>,
+    people: People,
     /// Refusals by their end: what is left of a reputation is enforced then.
     ends: BinaryHeap<Reverse<(u64, Scope)>>,
     report: Report,
@@ -64,10 +66,12 @@ impl Task {
         told: watch::Sender<Arc<Report>>,
     ) -> Self {
         let warnings = journal.notice().into_iter().collect();
+        let people = People::new(wiring.suspects.clone());
         Self {
             core,
             journal,
             wiring,
+            people,
             told,
             ends: BinaryHeap::new(),
             report: Report {
@@ -80,8 +84,12 @@ impl Task {
 
     /// What an earlier agent had found and the keeper may not have written down.
     async fn restore(&mut self) {
+        self.refresh();
         let now = self.now_ms();
         let standing: Vec<Decided> = self.core.defence().standing_now(now).collect();
+        standing
+            .iter()
+            .for_each(|decided| self.people.decided(decided, now));
         for part in standing.chunks(RESTORED_AT_ONCE) {
             let found = part
                 .iter()
@@ -143,11 +151,17 @@ impl Task {
             }
         }
         let mut begun: Vec<(Decided, u16)> = Vec::new();
+        if let Entry::Batch(attempts, _) = entry {
+            attempts
+                .iter()
+                .for_each(|attempt| self.people.seen(&attempt.signal));
+        }
         self.core.apply(entry, |signal: &Signal, decided| {
             begun.push((*decided, signal.service))
         });
         let mut found = Vec::new();
         for (decided, service) in begun {
+            self.people.decided(&decided, now);
             self.report.detected += 1;
             self.ends.push(end(&decided));
             found.extend(self.describe(&decided, now, &self.service(service)));
@@ -194,6 +208,12 @@ impl Task {
         self.hand_over(found).await;
     }
 
+    /// Who is at home, once a day.
+    fn refresh(&mut self) {
+        let now = self.now_ms();
+        self.people.refresh(self.core.defence(), now);
+    }
+
     async fn hand_over(&self, found: Vec<Detected>) {
         if !found.is_empty() && self.wiring.work.send(Work::Detected(found)).await.is_err() {
             warn!("detections have nowhere to go: the keeper has ended");
@@ -208,7 +228,10 @@ impl Task {
                     self.count(&Entry::Forget(prefix), now);
                 }
             }
-            Order::Set(settings) => self.core.set(*settings, self.now_ms()),
+            Order::Set(settings) => {
+                self.core.set(*settings, self.now_ms());
+                self.refresh();
+            }
             Order::Impact {
                 since_ms,
                 rows,
@@ -286,6 +309,7 @@ async fn work(
             Some(order) = orders.recv() => task.obey(order),
             _ = tick.tick() => {
                 task.ends().await;
+                task.refresh();
                 task.save(LOG_BYTES_MAX);
                 task.tell();
             }

@@ -28,6 +28,7 @@ use crate::{
         mode::Mode,
         request::{Reason, RequestFacts, Ruling},
         snapshot::Snapshot,
+        suspects::Suspects,
     },
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Gate(Arc<Inner>);
 
 struct Inner {
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    suspects: watch::Receiver<Arc<Suspects>>,
     clock: Clock,
     limiter: Limiter,
     counters: Counters,
@@ -102,6 +104,7 @@ pub(crate) struct Decision {
 impl Gate {
     pub(crate) fn new(
         snapshot: watch::Receiver<Arc<Snapshot>>,
+        suspects: watch::Receiver<Arc<Suspects>>,
         feed: EventFeed,
         clock: Clock,
         seed: u64,
@@ -109,12 +112,19 @@ impl Gate {
     ) -> Self {
         Self(Arc::new(Inner {
             snapshot,
+            suspects,
             clock,
             limiter: Limiter::new(seed.rotate_left(23), limits.clients_max),
             counters: Counters::default(),
             events: Events::new(feed, seed, limits.events_per_second_max),
             origins: Origins::default(),
         }))
+    }
+
+    /// For tests that are about something else.
+    #[cfg(test)]
+    pub(crate) fn nobody_suspected() -> watch::Receiver<Arc<Suspects>> {
+        watch::channel(Arc::default()).1
     }
 
     /// The snapshot in force: to find the service of a port, and its settings.
@@ -139,7 +149,11 @@ impl Gate {
         L: DoubleEndedIterator<Item = &'a [u8]> + Clone,
     {
         let now = self.0.clock.now();
-        let ruling = snapshot.judge(&head.facts, forwarding, now);
+        let mut ruling = snapshot.judge(&head.facts, forwarding, now);
+        if let Some(facts) = &head.facts.sign_in {
+            let suspects = Arc::clone(&self.0.suspects.borrow());
+            ruling = snapshot.with_suspects(ruling, &suspects, facts, now);
+        }
         let outcome = self.outcome(snapshot, head, &ruling, now);
         self.record(snapshot, head, ruling, outcome, now)
     }

@@ -45,7 +45,14 @@ fn world(mode: &str) -> World {
     let snapshot = Snapshot::of_config(&config, Now::default());
     let (sender, receiver) = watch::channel(Arc::new(snapshot));
     let feed = EventFeed::new(100);
-    let gate = Gate::new(receiver, feed.clone(), Clock::new(), 7, &GateLimits::AMPLE);
+    let gate = Gate::new(
+        receiver,
+        Gate::nobody_suspected(),
+        feed.clone(),
+        Clock::new(),
+        7,
+        &GateLimits::AMPLE,
+    );
     World {
         gate,
         feed,
@@ -61,6 +68,7 @@ impl World {
                 peer: "192.0.2.1".parse().unwrap(),
                 path,
                 user_agent: Some(b"curl/8"),
+                sign_in: None,
             },
             via,
             method: "POST",

@@ -124,6 +124,7 @@ fn judge(conn: &Conn, rules: &Rules<'_>, parts: &Parts) -> Decision {
                 .headers
                 .get(header::USER_AGENT)
                 .map(HeaderValue::as_bytes),
+            sign_in: None,
         },
         via: Via::Gateway,
         method: parts.method.as_str(),

@@ -66,7 +66,14 @@ mod tests {
         let whole = Snapshot::of_config(&config, Now::default());
         let (sender, receiver) = watch::channel(Arc::default());
         let feed = EventFeed::new(1);
-        let gate = Gate::new(receiver, feed, Clock::new(), 7, &GateLimits::AMPLE);
+        let gate = Gate::new(
+            receiver,
+            Gate::nobody_suspected(),
+            feed,
+            Clock::new(),
+            7,
+            &GateLimits::AMPLE,
+        );
         let mut published = Published::new(sender);
         let mut context = Context::from_waker(Waker::noop());
         let mut ready = pin!(gate.ready());

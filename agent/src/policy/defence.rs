@@ -22,10 +22,14 @@ pub struct Settings {
     pub block_score: u8,
     /// Slowed from this score on.
     pub limit_score: u8,
-    /// Requests are seen before they are answered (gateway, decision endpoints), so that they can be refused
-    /// by user and user agent. In the kernel only the source is known.
-    pub sees_requests: bool,
+    /// Services whose requests are seen before they are answered (gateway, decision endpoints), so that they can
+    /// be refused by user and user agent. In the kernel only the source is known.
+    pub sees_requests: Services,
 }
+
+/// A set of services, by their place in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Services([u64; 4]);
 
 /// Detects, remembers and judges.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,6 +127,12 @@ impl Defence {
         (sources as u64, self.displaced())
     }
 
+    /// What signals have shown so far.
+    #[must_use]
+    pub const fn detectors(&self) -> &Detectors {
+        &self.detectors
+    }
+
     /// Every reputation that holds.
     pub fn standing_now(&self, now_ms: u64) -> impl Iterator<Item = Decided> {
         let all = self.reputation.standing_now(now_ms);
@@ -133,7 +143,8 @@ impl Defence {
     #[must_use]
     pub fn judge(&self, signal: &Signal) -> Judged {
         let now = signal.time_ms;
-        if self.settings.sees_requests && self.is_at_home(signal) {
+        let sees_requests = self.settings.sees_requests.has(signal.service);
+        if sees_requests && self.is_at_home(signal) {
             return Judged::Passed;
         }
         let scopes = [
@@ -148,9 +159,7 @@ impl Defence {
             }
             highest = highest.max(score);
         }
-        if self.settings.sees_requests
-            && let Some(scope) = self.judge_request(signal)
-        {
+        if sees_requests && let Some(scope) = self.judge_request(signal) {
             return Judged::Refused(scope);
         }
         if highest >= self.settings.limit_score {
@@ -164,7 +173,7 @@ impl Defence {
     pub fn learn(&mut self, signal: &Signal) -> [Option<Decided>; SCOPES] {
         let observed = self.detectors.observe(signal);
         let observed = observed.without(self.settings.thresholds.simulated);
-        let sees_requests = self.settings.sees_requests;
+        let sees_requests = self.settings.sees_requests.has(signal.service);
         // Requests of a distributed attack are refused by what they look like, and people at home are told from
         // them; where only the source is known, it is refused for a short time.
         let (joined, term, about_user, about_agent) = if sees_requests {
@@ -235,6 +244,35 @@ impl Defence {
     }
 }
 
+impl Services {
+    /// Every service.
+    pub const ALL: Self = Self([u64::MAX; 4]);
+    /// No service.
+    pub const NONE: Self = Self([0; 4]);
+
+    /// With one more; places from 256 on are never members.
+    #[must_use]
+    pub fn with(mut self, service: u16) -> Self {
+        if let Some(word) = self.0.get_mut(usize::from(service / 64)) {
+            *word |= 1 << (service % 64);
+        }
+        self
+    }
+
+    /// Whether it is a member.
+    #[must_use]
+    pub fn has(self, service: u16) -> bool {
+        let word = self.0.get(usize::from(service / 64));
+        word.is_some_and(|word| word & 1 << (service % 64) != 0)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::NONE
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -243,7 +281,7 @@ impl Default for Settings {
             lifetimes: Lifetimes::default(),
             block_score: 80,
             limit_score: 40,
-            sees_requests: true,
+            sees_requests: Services::ALL,
         }
     }
 }

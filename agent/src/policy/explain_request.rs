@@ -41,6 +41,7 @@ impl<'a> Walked<'a> {
             peer: asked.peer,
             path: asked.path,
             user_agent: None,
+            sign_in: None,
         };
         let lines: Vec<&'a [u8]> = asked
             .headers

@@ -455,6 +455,7 @@ fn the_explanation_and_the_gate_agree_in_any_world() {
                 peer,
                 path,
                 user_agent: None,
+                sign_in: None,
             };
             let lines = [headers[0].value().as_bytes()].into_iter();
             let ruling = snapshot.judge(

@@ -25,4 +25,5 @@ pub mod request;
 pub mod signal;
 pub mod snapshot;
 mod standing;
+pub mod suspects;
 pub mod zone;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     chain::Chain,
     explain::{Action, Judged},
+    suspects::SignInFacts,
 };
 
 /// What is known of a request besides its forwarding header.
@@ -20,6 +21,8 @@ pub struct RequestFacts<'a> {
     pub path: &'a str,
     /// `User-Agent`, as received.
     pub user_agent: Option<&'a [u8]>,
+    /// Who signs in, if it is a sign-in.
+    pub sign_in: Option<SignInFacts>,
 }
 
 /// A request that is asked about, as it is typed.

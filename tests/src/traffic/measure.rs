@@ -8,7 +8,7 @@ use std::{
 
 use edgeward::{
     policy::{
-        defence::Settings,
+        defence::{Services, Settings},
         signal::{self, PseudonymKey, Signal},
     },
     replay::{Replay, report::Spread},
@@ -92,7 +92,10 @@ pub fn measure(seeds: &[u64], parameters: &Parameters, view: View) -> Measured {
 impl Measured {
     fn run(&mut self, attempts: &[Attempt], view: View) {
         let settings = Settings {
-            sees_requests: view != View::Direct,
+            sees_requests: match view {
+                View::Direct => Services::NONE,
+                _ => Services::ALL,
+            },
             ..Settings::default()
         };
         let mut replay = Replay::new(settings, |_| false);

@@ -47,6 +47,7 @@ fn gate(config: &str) -> Gate {
     drop(sender);
     Gate::new(
         receiver,
+        Gate::nobody_suspected(),
         EventFeed::new(100),
         Clock::new(),
         1,

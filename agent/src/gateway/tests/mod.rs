@@ -49,6 +49,7 @@ impl Fixture {
             watch::channel(Arc::new(Snapshot::of_config(&config, Now::default())));
         let gate = Gate::new(
             receiver,
+            Gate::nobody_suspected(),
             EventFeed::new(100),
             Clock::new(),
             1,

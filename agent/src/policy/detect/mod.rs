@@ -203,6 +203,20 @@ impl Detectors {
             .is_some_and(|source| source.has_succeeded(time_ms, &self.thresholds))
     }
 
+    /// Every user with the marks of the networks that it signed in from last.
+    pub fn homes(&self) -> impl Iterator<Item = (u64, u32)> {
+        let users = self.users.iter();
+        users.flat_map(|(user, watch)| watch.homes().map(|mark| (*user, mark)))
+    }
+
+    /// Every source where somebody signed in within the long window.
+    pub fn good_sources(&self, time_ms: u64) -> impl Iterator<Item = SourceKey> {
+        let sources = self.sources.iter();
+        sources
+            .filter(move |(_, source)| source.has_succeeded(time_ms, &self.thresholds))
+            .map(|(key, _)| *key)
+    }
+
     /// Whether a user has signed in from the client's network before.
     #[must_use]
     pub fn trusts(&self, user: Pseudonym, client: IpAddr) -> bool {
@@ -339,6 +353,12 @@ impl NetworkKey {
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         SourceKey::of(address).network()
+    }
+
+    /// The short mark under which users remember it.
+    #[must_use]
+    pub fn mark(self) -> u32 {
+        spread::mark(self.0)
     }
 
     /// Its prefix.

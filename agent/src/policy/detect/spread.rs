@@ -100,6 +100,11 @@ impl UserWatch {
         self.trusted.contains(&mark(network))
     }
 
+    /// Marks of the networks that the user signed in from last.
+    pub(super) fn homes(&self) -> impl Iterator<Item = u32> {
+        self.trusted.into_iter().filter(|mark| *mark != 0)
+    }
+
     fn trust(&mut self, network: u64) {
         if !self.trusts(network) {
             remember(&mut self.trusted, &mut self.next_trusted, mark(network));
@@ -203,7 +208,7 @@ impl Worth for Pattern {
 }
 
 /// A short mark of a number; 0 is an empty place.
-fn mark(number: u64) -> u32 {
+pub(super) fn mark(number: u64) -> u32 {
     low_bits(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)).max(1)
 }
 

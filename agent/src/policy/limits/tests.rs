@@ -95,6 +95,7 @@ impl Ask<'_> {
             peer: "10.0.0.1".parse().unwrap(),
             path: self.path,
             user_agent: self.user_agent,
+            sign_in: None,
         };
         let lines = [self.client.as_bytes()].into_iter();
         let ruling = snapshot.judge(

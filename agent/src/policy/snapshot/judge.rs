@@ -18,6 +18,7 @@ use crate::{
         explain::{Action, Judged},
         mode::Mode,
         request::{Reason, RequestFacts, Ruling},
+        suspects::{SignInFacts, Suspects},
     },
 };
 
@@ -170,6 +171,38 @@ impl Snapshot {
                 }
                 ruling
             }
+        }
+    }
+
+    /// The judgement of a sign-in with what is known of its user and user agent: a user at home is let through
+    /// whatever detection holds against the network. What an operator, a list or a feed says stays.
+    #[must_use]
+    pub fn with_suspects(
+        &self,
+        mut ruling: Ruling,
+        suspects: &Suspects,
+        facts: &SignInFacts,
+        now: Now,
+    ) -> Ruling {
+        let client = ruling.chain.client;
+        let uses = self.zones.uses(client, now);
+        if self.mode == Mode::Off || uses & (zone::EXEMPT | zone::TRUSTED_PROXY) != 0 {
+            return ruling;
+        }
+        let detected = matches!(self.class(ruling.class), Some((ClassOrigin::Detection, _)));
+        if ruling.reason == Some(Reason::Reputation)
+            && detected
+            && suspects.is_at_home(facts, client)
+        {
+            (ruling.verdict, ruling.action, ruling.reason) = (Judged::Pass, Action::Pass, None);
+            return ruling;
+        }
+        match suspects.refuses(facts, client, self.policy.block(), now.wall_ms) {
+            Some(suspect) if ruling.verdict != Judged::Deny => {
+                ruling.score = ruling.score.max(suspect.score);
+                self.deny(ruling, Reason::Reputation)
+            }
+            _ => ruling,
         }
     }
 

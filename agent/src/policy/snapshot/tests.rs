@@ -86,6 +86,7 @@ fn judged(snapshot: &Snapshot, service: usize, peer: &str, path: &str, lines: &[
         peer: peer.parse().unwrap(),
         path,
         user_agent: None,
+        sign_in: None,
     };
     let lines = lines.iter().map(|line| line.as_bytes());
     snapshot.judge(&facts, Forwarding::Lines(Header::XForwardedFor, lines), NOW)
@@ -521,6 +522,7 @@ fn an_exemption_ends_and_a_change_is_seen_by_new_snapshots_only() {
             peer: "10.0.0.1".parse().unwrap(),
             path: "/",
             user_agent: None,
+            sign_in: None,
         };
         let lines = [&b"192.0.2.7"[..]].into_iter();
         snapshot

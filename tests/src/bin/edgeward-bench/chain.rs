@@ -219,6 +219,7 @@ impl World {
             peer,
             path: "/login",
             user_agent: None,
+            sign_in: None,
         };
         let lines = [line.as_bytes()].into_iter();
         let forwarding = Forwarding::Lines(header, lines);
