@@ -5,7 +5,7 @@ mod services;
 
 use std::{fmt::Display, path::Path};
 
-use super::{Config, Feed, List, Networks, Principals, Zone, detection, duration};
+use super::{Config, Feed, List, Networks, Principals, Zone, attack, detection, duration};
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
 #[must_use]
@@ -37,6 +37,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         &new.reputation.limit,
     );
     rate_limits(&mut out, old, new);
+    attack::changes(&mut out, &old.attack, &new.attack);
     detection::changes(&mut out, &old.detection, &new.detection);
     sizes(&mut out, old, new);
     principals(
@@ -164,6 +165,22 @@ fn rate_limits(out: &mut Vec<String>, old: &Config, new: &Config) {
             new.limited_connections,
         ),
         ("limited_packets", old.limited_packets, new.limited_packets),
+        (
+            "attack_connections",
+            old.attack.connections,
+            new.attack.connections,
+        ),
+        ("attack_packets", old.attack.packets, new.attack.packets),
+        (
+            "attack_limited_connections",
+            old.attack.limited_connections,
+            new.attack.limited_connections,
+        ),
+        (
+            "attack_limited_packets",
+            old.attack.limited_packets,
+            new.attack.limited_packets,
+        ),
     ];
     for (name, old, new) in limits {
         value(out, &format!("rate_limit.{name}"), &shown(old), &shown(new));

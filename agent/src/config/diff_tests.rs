@@ -72,7 +72,7 @@ fn every_difference_is_one_sentence() {
     );
 }
 
-const DIFFERENCES: [&str; 15] = [
+const DIFFERENCES: [&str; 17] = [
     "mode of a first start: log → block",
     "interfaces: eth0 → eth0, eth1",
     "state_dir: /var/lib/edgeward → /srv/edgeward",
@@ -81,6 +81,8 @@ const DIFFERENCES: [&str; 15] = [
     "rate_limit.window: 10s → 1m",
     "rate_limit.connections: no limit → 30",
     "rate_limit.limited_packets: 200 → no limit",
+    "rate_limit.attack_connections: no limit → 15",
+    "rate_limit.attack_limited_packets: 100 → no limit",
     "capacity.zones: 65536 → 1000",
     "events.ring_bytes: 1048576 → 65536",
     "control.operators.users: +bob, -ann",

@@ -4,6 +4,7 @@
 //! `raw` (what was typed, with places) → `sections`, `zones`, `services`, `gateway`, `endpoints` (values) →
 //! `checks` and `proxied` (what only shows when everything is read).
 
+mod attack;
 mod checks;
 mod detection;
 pub mod diff;
@@ -44,10 +45,14 @@ pub use service::{
     RequestLimit, Service, UnknownClient, UpstreamProtocol,
 };
 pub use types::{
-    Capacity, Control, EventLimits, Interfaces, List, Principals, RateLimit, Thresholds, Uses, Zone,
+    AttackRates, Capacity, Control, EventLimits, Interfaces, List, Principals, RateLimit,
+    Thresholds, Uses, Zone,
 };
 
-use crate::policy::mode::{Mode, Refusal, Unreadable};
+use crate::policy::{
+    attack::Settings,
+    mode::{Mode, Refusal, Unreadable},
+};
 
 /// Everything an operator decides. See `config/edgeward.toml` for what each setting means to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +79,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// What detectors compare with, remember and lead to.
     pub detection: DetectionSettings,
+    /// When a service is under attack, and what changes then.
+    pub attack: Settings,
     /// Sizes of the kernel's maps.
     pub capacity: Capacity,
     /// Bounds of the event stream.
@@ -163,6 +170,7 @@ impl Default for Config {
             reputation: Thresholds::default(),
             rate_limit: RateLimit::default(),
             detection: DetectionSettings::default(),
+            attack: Settings::default(),
             capacity: Capacity::default(),
             events: EventLimits::default(),
             control: Control::default(),

@@ -8,8 +8,8 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 use toml::de::DeTable;
 
 use super::{
-    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, checks, detection,
-    endpoints,
+    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, attack, checks,
+    detection, endpoints,
     error::shown,
     feeds, places, proxied,
     raw::{Node, Source, Table},
@@ -18,7 +18,7 @@ use super::{
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 19] = [
+pub(super) const TOP_KEYS: [&str; 20] = [
     "mode",
     "interfaces",
     "socket",
@@ -28,6 +28,7 @@ pub(super) const TOP_KEYS: [&str; 19] = [
     "unreadable",
     "reputation",
     "rate_limit",
+    "attack",
     "detection",
     "capacity",
     "events",
@@ -48,6 +49,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
     let endpoints = endpoints::endpoints(&top, &services);
     let feeds = feeds::feeds(&top, base);
     let default = Config::default();
+    let attack = attack::attack(&top);
     let config = Config {
         mode: top
             .get("mode")
@@ -66,7 +68,8 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         state_dir: places::directory(&top, "state_dir", default.state_dir),
         bpffs_dir: places::bpffs_dir(&top, default.bpffs_dir),
         reputation: section(&top, "reputation", &REPUTATION_KEYS, thresholds),
-        rate_limit: section(&top, "rate_limit", &RATE_LIMIT_KEYS, rate_limit),
+        rate_limit: rates(&top, &attack),
+        attack,
         detection: detection::detection(&top),
         capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
         events: section(&top, "events", &EVENTS_KEYS, events),
@@ -91,12 +94,16 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
 }
 
 const REPUTATION_KEYS: [&str; 2] = ["block_threshold", "limit_threshold"];
-const RATE_LIMIT_KEYS: [&str; 5] = [
+const RATE_LIMIT_KEYS: [&str; 9] = [
     "window",
     "connections",
     "packets",
     "limited_connections",
     "limited_packets",
+    attack::RATE_KEYS[0],
+    attack::RATE_KEYS[1],
+    attack::RATE_KEYS[2],
+    attack::RATE_KEYS[3],
 ];
 const CAPACITY_KEYS: [&str; 5] = ["hosts_v4", "hosts_v6", "prefixes", "zones", "rate_sources"];
 const EVENTS_KEYS: [&str; 3] = ["per_second_max", "kept_max", "ring_bytes"];
@@ -151,6 +158,18 @@ fn thresholds(table: &Table<'_>) -> Thresholds {
     out
 }
 
+/// The ordinary rates, and those under attack, which follow from them where they are not typed.
+fn rates(top: &Table<'_>, under: &attack::Settings) -> RateLimit {
+    let table = top
+        .get("rate_limit")
+        .and_then(|node| node.table(&RATE_LIMIT_KEYS));
+    let ordinary = table.as_ref().map(rate_limit).unwrap_or_default();
+    RateLimit {
+        attack: attack::rates(table.as_ref(), &ordinary, under),
+        ..ordinary
+    }
+}
+
 fn rate_limit(table: &Table<'_>) -> RateLimit {
     let default = RateLimit::default();
     let count = |key: &str| table.get(key).and_then(|node| node.number(0..=u32::MAX));
@@ -192,6 +211,7 @@ fn rate_limit(table: &Table<'_>) -> RateLimit {
             tighter(default.limited_connections, connections),
         ),
         limited_packets: limit(limited_packets, tighter(default.limited_packets, packets)),
+        attack: default.attack,
     }
 }
 

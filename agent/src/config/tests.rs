@@ -137,6 +137,12 @@ fn every_setting_that_can_be_typed_arrives() {
         packets: None,
         limited_connections: Some(3),
         limited_packets: None,
+        attack: AttackRates {
+            connections: Some(2),
+            packets: None,
+            limited_connections: Some(2),
+            limited_packets: None,
+        },
     };
     assert_eq!(
         config.rate_limit, limit,

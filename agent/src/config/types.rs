@@ -39,6 +39,21 @@ pub struct RateLimit {
     pub limited_connections: Option<u32>,
     /// Packets of a source at or above the limit threshold.
     pub limited_packets: Option<u32>,
+    /// The same four while a service is under attack.
+    pub attack: AttackRates,
+}
+
+/// What one source may send in one window while a service is under attack. `None`: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AttackRates {
+    /// New connections of any source.
+    pub connections: Option<u32>,
+    /// Packets of any source.
+    pub packets: Option<u32>,
+    /// New connections of a source at or above the limit threshold.
+    pub limited_connections: Option<u32>,
+    /// Packets of a source at or above the limit threshold.
+    pub limited_packets: Option<u32>,
 }
 
 /// Most entries of the kernel's maps, at least one each.
@@ -201,6 +216,19 @@ impl Default for RateLimit {
             packets: None,
             limited_connections: Some(5),
             limited_packets: Some(200),
+            attack: AttackRates::default(),
+        }
+    }
+}
+
+impl Default for AttackRates {
+    /// Half of what otherwise holds.
+    fn default() -> Self {
+        Self {
+            connections: None,
+            packets: None,
+            limited_connections: Some(3),
+            limited_packets: Some(100),
         }
     }
 }

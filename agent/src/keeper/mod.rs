@@ -4,6 +4,7 @@
 //! there is nothing to lock. What is enforced comes first, what is remembered second, the answer last:
 //! an acknowledged change is both in force and on disk.
 
+mod attack;
 mod commands;
 mod decisions;
 #[allow(dead_code, reason = "feeds are fetched next")]
@@ -77,6 +78,8 @@ pub(crate) struct Keeper {
     feeds: Feeds,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
+    /// Services under attack, by name: a reload may give them other places.
+    attacked: BTreeSet<String>,
     evicted: Evicted,
     /// What the operator should know until the next reload.
     notices: Vec<String>,
@@ -145,6 +148,7 @@ impl Keeper {
             deferred,
             feeds: Feeds::default(),
             detection: None,
+            attacked: BTreeSet::new(),
             evicted: Evicted::default(),
             notices,
             missing_interfaces: Vec::new(),
@@ -221,7 +225,7 @@ impl Keeper {
             );
         }
         self.evicted = evicted;
-        let policy = wanted::policy(&self.config, self.mode.mode);
+        let policy = self.policy();
         self.datapath.set_policy(policy);
         let snapshot = Snapshot::build(
             &self.config,
@@ -233,15 +237,17 @@ impl Keeper {
                 classes: &self.classes,
             },
         );
-        self.published.whole(snapshot);
+        let attacked = self.attacked_by_service();
+        self.published.whole(snapshot.with_attacked(&attacked));
         Ok(change)
     }
 
     fn publish_policy(&self) {
-        let (mode, policy) = (self.mode.mode, wanted::policy(&self.config, self.mode.mode));
+        let (mode, policy) = (self.mode.mode, self.policy());
         self.datapath.set_policy(policy);
+        let attacked = self.attacked_by_service();
         self.published
-            .change(|snapshot| snapshot.with_policy(mode, policy));
+            .change(|snapshot| snapshot.with_policy(mode, policy).with_attacked(&attacked));
     }
 
     /// Tells the kernel and whoever words events what classes stand for.

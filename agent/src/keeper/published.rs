@@ -78,7 +78,7 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         let mut ready = pin!(gate.ready());
         assert!(ready.as_mut().poll(&mut context).is_pending());
-        let policy = policy_word(&config, config.mode);
+        let policy = policy_word(&config, config.mode, false);
         published.change(|snapshot| snapshot.with_policy(config.mode, policy));
         published.change(|snapshot| snapshot.with_classes(&Classes::default()));
         assert!(ready.as_mut().poll(&mut context).is_pending());

@@ -20,7 +20,7 @@ impl Keeper {
         );
         self.datapath.reread()?;
         let mut found = self.datapath.verify(&wanted)?;
-        let policy = wanted::policy(&self.config, self.mode.mode);
+        let policy = self.policy();
         let live = self.datapath.policy().with_present(0);
         if live != policy {
             found.differences.push(format!(

@@ -96,7 +96,30 @@ fn limits(config: &Config) -> [Limits; profile::COUNT as usize] {
         connections: rate.limited_connections.unwrap_or(0),
         packets: rate.limited_packets.unwrap_or(0),
     };
-    // Profiles: normal, limited, normal under attack, limited under attack. Nothing declares an attack
-    // yet, so both pairs say the same.
-    [normal, limited, normal, limited]
+    let attack = &rate.attack;
+    let normal_attacked = Limits {
+        connections: attack.connections.unwrap_or(0),
+        packets: attack.packets.unwrap_or(0),
+    };
+    let limited_attacked = Limits {
+        connections: attack.limited_connections.unwrap_or(0),
+        packets: attack.limited_packets.unwrap_or(0),
+    };
+    // All four are always in the kernel; the attack bit of the policy word says which pair holds.
+    [normal, limited, normal_attacked, limited_attacked]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn all_four_profiles_are_in_the_kernel_before_an_attack() {
+        let text = "[rate_limit]\nconnections = 9\npackets = 0\nattack_packets = 70\n";
+        let config = Config::parse(text, Path::new("/"), "test.toml").unwrap();
+        let limits = limits(&config).map(|limits| (limits.connections, limits.packets));
+        assert_eq!(limits, [(9, 0), (5, 200), (5, 70), (3, 70)]);
+    }
 }

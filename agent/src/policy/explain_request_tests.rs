@@ -403,7 +403,7 @@ fn snapshot_of(config: &Config, decisions: &[Decision], now: Now) -> Snapshot {
         .filter(|decision| decision.kind == Kind::Exempt);
     let held = crate::policy::snapshot::Held {
         mode: config.mode,
-        policy: crate::policy::snapshot::policy_word(config, config.mode),
+        policy: crate::policy::snapshot::policy_word(config, config.mode, false),
         entries: &crate::policy::listing::Desired::build(
             &config.zones,
             &config.lists,

@@ -219,6 +219,7 @@ impl Request<'_> {
             return;
         }
         let path = normalise(facts.path);
+        let tight = |count| snapshot.rate(facts.service, count);
         for (limit, id) in service.limits.iter().zip(snapshot.limit_ids(facts.service)) {
             let holds = limit.paths.is_empty() || limit.paths.iter().any(|it| it.limits(&path));
             if limit.mode == LimitMode::Off || !holds {
@@ -231,8 +232,8 @@ impl Request<'_> {
             let key = self.key(*id, agent);
             let enforced = limit.mode == LimitMode::Enforce;
             let rule = Rule {
-                requests: limit.requests,
-                concurrent: limit.concurrent,
+                requests: limit.requests.map(tight),
+                concurrent: limit.concurrent.map(tight),
                 window: limit.window,
                 refuses: enforced,
             };

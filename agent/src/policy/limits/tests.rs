@@ -526,3 +526,28 @@ fn a_request_in_progress_is_never_pushed_out() {
     drop(held);
     assert!(ASK.put(&limiter, &snapshot).exceeded.is_none());
 }
+
+#[test]
+fn under_attack_a_service_allows_less_and_the_others_as_much() {
+    let passes = |snapshot: &Snapshot, ask: &Ask<'_>| {
+        let limiter = limiter();
+        (0..50)
+            .take_while(|_| ask.refused_by(&limiter, snapshot).is_none())
+            .count()
+    };
+    let ordinary = world(vec![limit("few", 5)]);
+    assert_eq!(passes(&ordinary, &ASK), 5);
+    assert_eq!(passes(&ordinary.with_attacked(&[true, false]), &ASK), 3);
+    assert_eq!(passes(&ordinary.with_attacked(&[false, true]), &ASK), 5);
+    // Of limited reputation: the kernel's word, for all services.
+    let slow = Ask {
+        client: "192.0.2.50",
+        service: 1,
+        ..ASK
+    };
+    assert_eq!(passes(&ordinary, &slow), 5);
+    let config = Config::parse(CONFIG, Path::new("/"), "test.toml").unwrap();
+    let word = crate::policy::snapshot::policy_word(&config, Mode::Block, true);
+    assert_eq!((word.attack(), word.block(), word.limit()), (true, 65, 20));
+    assert_eq!(passes(&ordinary.with_policy(Mode::Block, word), &slow), 3);
+}

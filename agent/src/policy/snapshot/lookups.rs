@@ -79,7 +79,7 @@ impl Chance {
         );
         let held = Held {
             mode: Mode::Block,
-            policy: policy_word(&self.config, Mode::Block),
+            policy: policy_word(&self.config, Mode::Block, false),
             entries: &entries,
             zones: &ZoneTable::build(&self.config.zones, [], NOW),
             classes: &self.classes,

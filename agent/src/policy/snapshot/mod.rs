@@ -20,6 +20,7 @@ use ipnet::IpNet;
 
 use self::{entries::Entries, zones::Zones};
 use super::{
+    attack::Tightening,
     classes::{ClassOrigin, Classes},
     clock::Now,
     limits::LimitId,
@@ -49,6 +50,11 @@ pub struct Snapshot {
     limit_ids: Arc<[Box<[LimitId]>]>,
     /// Requests of a client with limited reputation, and the window they are counted in.
     limited: Option<(u32, Duration)>,
+    /// The same while any service is under attack.
+    limited_attacked: Option<(u32, Duration)>,
+    /// For each service, whether it is under attack.
+    attacked: Arc<[bool]>,
+    tightening: Tightening,
 }
 
 /// What a snapshot is made of besides the configuration.
@@ -91,6 +97,12 @@ impl Snapshot {
             ports: ports.into(),
             limit_ids,
             limited: rate.limited_connections.map(|most| (most, rate.window)),
+            limited_attacked: rate
+                .attack
+                .limited_connections
+                .map(|most| (most, rate.window)),
+            attacked: Arc::default(),
+            tightening: config.attack.tightening,
         }
     }
 
@@ -103,7 +115,7 @@ impl Snapshot {
             config,
             &Held {
                 mode: config.mode,
-                policy: policy_word(config, config.mode),
+                policy: policy_word(config, config.mode, false),
                 entries: &entries,
                 zones: &ZoneTable::build(&config.zones, [], now),
                 classes: &classes,
@@ -135,6 +147,16 @@ impl Snapshot {
         Self {
             mode,
             policy,
+            ..self.clone()
+        }
+    }
+
+    /// With these services under attack, by their place in the configuration. The policy word is another matter:
+    /// [`Self::with_policy`].
+    #[must_use]
+    pub fn with_attacked(&self, attacked: &[bool]) -> Self {
+        Self {
+            attacked: attacked.into(),
             ..self.clone()
         }
     }
@@ -180,25 +202,42 @@ impl Snapshot {
 
     /// Requests of a client with limited reputation in a window of that length.
     pub(super) const fn limited(&self) -> Option<(u32, Duration)> {
-        self.limited
+        if self.policy.attack() {
+            self.limited_attacked
+        } else {
+            self.limited
+        }
+    }
+
+    /// What a limit of a service comes to: less while the service is under attack.
+    pub(super) fn rate(&self, service: usize, ordinary: u32) -> u32 {
+        match self.attacked.get(service) {
+            Some(true) => self.tightening.rate(ordinary),
+            _ => ordinary,
+        }
     }
 }
 
-/// The policy word without its presence flags, which the data path adds.
+/// The policy word without its presence flags, which the data path adds. One store of it switches thresholds and
+/// rate limits when an attack (of any service: the kernel counts sources, not services) starts or ends.
 #[must_use]
-pub const fn policy_word(config: &Config, mode: Mode) -> PolicyWord {
+pub fn policy_word(config: &Config, mode: Mode, attacked: bool) -> PolicyWord {
     let mode = match mode {
         Mode::Off => word_mode::OFF,
         Mode::Log => word_mode::LOG,
         Mode::Block => word_mode::BLOCK,
     };
+    let (mut block, mut limit) = (config.reputation.block, config.reputation.limit);
+    if attacked {
+        (block, limit) = config.attack.tightening.scores(block, limit);
+    }
     PolicyWord::new(
         mode,
-        config.reputation.block,
-        config.reputation.limit,
+        block,
+        limit,
         matches!(config.refusal, Refusal::Reset),
         matches!(config.unreadable, Unreadable::Drop),
-        false,
+        attacked,
         0,
     )
 }
