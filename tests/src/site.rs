@@ -28,6 +28,8 @@ impl Site {
     pub const HTTPS: u16 = 443;
     /// A port for tests that need one outside of the protected services.
     pub const OTHER: u16 = 8080;
+    /// Where a sign-in with `?password=right` is answered with 302, and any other with 401.
+    pub const SIGN_IN: &'static str = "/sign-in";
     /// What a sign-in answers.
     pub const ANSWER: &'static str = "signed in\n";
 
@@ -103,6 +105,23 @@ impl Site {
         Ok(())
     }
 
+    /// Puts the access log aside under `name`, as logrotate does: renamed, then nginx told to open a new one.
+    ///
+    /// # Errors
+    /// When nginx does not open it.
+    pub fn rotate(&mut self, name: &str) -> Result<()> {
+        std::fs::rename(&self.access_log, self.access_log.with_file_name(name))?;
+        self.process.signal(libc::SIGUSR1)?;
+        let deadline = Instant::now() + READY_MAX;
+        while !self.access_log.exists() {
+            if Instant::now() >= deadline {
+                bail!("nginx does not open its log again");
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     /// The access log's path, for whoever follows it.
     #[must_use]
     pub fn access_log(&self) -> &std::path::Path {
@@ -154,7 +173,10 @@ fn configuration(folder: &str) -> String {
            fastcgi_temp_path {folder}/nginx-fastcgi; uwsgi_temp_path {folder}/nginx-uwsgi;\n\
            scgi_temp_path {folder}/nginx-scgi;\n\
            default_type text/plain;\n\
-           server {{\n{listen}    location / {{ return 200 \"{answer}\\n\"; }}\n  }}\n\
+           server {{\n{listen}    location / {{ return 200 \"{answer}\\n\"; }}\n\
+             location = /sign-in {{\n\
+               if ($arg_password = right) {{ return 302 /home; }}\n\
+               return 401 \"no\\n\";\n    }}\n  }}\n\
          }}\n"
     )
 }

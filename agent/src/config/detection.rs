@@ -100,7 +100,7 @@ const COUNT_MAX: u32 = u16::MAX as u32;
 const SHORT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3_600);
 const LONG: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(7 * 86_400);
 const LIFETIME: RangeInclusive<Duration> =
-    Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
+    Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
 /// About 3 GB with every user sketched.
 const REMEMBERED_MAX: u32 = 1 << 23;
 

@@ -153,7 +153,7 @@ fn the_strongest_source_of_a_prefix_stays() {
             )),
         ),
         (6, Some((90, "operator says 90", hour))),
-        (7, Some((10, "feed says 10", FOREVER))),
+        (7, Some((10, "test", FOREVER))),
         (8, None),
         (9, None),
     ];

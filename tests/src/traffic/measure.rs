@@ -27,6 +27,17 @@ pub enum View {
     AccessLog,
 }
 
+impl View {
+    /// The services whose requests can be refused.
+    #[must_use]
+    pub const fn services(self) -> Services {
+        match self {
+            Self::Direct => Services::NONE,
+            Self::Requests | Self::AccessLog => Services::ALL,
+        }
+    }
+}
+
 /// What was measured over some seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
@@ -92,10 +103,7 @@ pub fn measure(seeds: &[u64], parameters: &Parameters, view: View) -> Measured {
 impl Measured {
     fn run(&mut self, attempts: &[Attempt], view: View) {
         let settings = Settings {
-            sees_requests: match view {
-                View::Direct => Services::NONE,
-                _ => Services::ALL,
-            },
+            sees_requests: view.services(),
             ..Settings::default()
         };
         let mut replay = Replay::new(settings, |_| false);

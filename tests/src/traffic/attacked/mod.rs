@@ -331,7 +331,7 @@ fn live_from(seed: u64, from_day: u64, days: u32) -> Vec<Attempt> {
 /// Runs the model beside detection, as the agent does.
 fn run(attempts: &[Attempt], view: View) -> Vec<Change> {
     let mut defence = Defence::new(Settings {
-        sees_requests: view != View::Direct,
+        sees_requests: view.services(),
         ..Settings::default()
     });
     let mut model = AttackModel::new(AttackSettings::default(), 7);
