@@ -79,6 +79,11 @@ impl Line {
         requests <= self.answered.load(Relaxed)
     }
 
+    /// Requests that have been answered to their end.
+    pub(super) fn answers(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
+
     /// Whether an upgrade was declined since this was asked last.
     pub(super) fn takes_decline(&self) -> bool {
         self.declined.swap(false, Relaxed)

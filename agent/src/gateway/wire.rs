@@ -42,6 +42,8 @@ pub(super) struct Wire {
     reading: Alarm,
     /// What `reading` is set for.
     waits_for: Option<Phase>,
+    /// Requests that had been answered when it was set for the next one.
+    answers: u64,
     writing: Alarm,
     write_blocked: bool,
 }
@@ -69,6 +71,7 @@ impl Wire {
             settled: false,
             reading: Alarm::new(wheel),
             waits_for: None,
+            answers: 0,
             writing: Alarm::new(wheel),
             write_blocked: false,
         }
@@ -188,7 +191,7 @@ impl Wire {
             if data.is_empty() {
                 return Poll::Ready(Ok(true));
             }
-            if self.framing.phase() != Phase::Head {
+            if matches!(self.framing.phase(), Phase::Body | Phase::Held) {
                 self.wait_for(None);
             }
             if !self.kept.is_empty() {
@@ -228,9 +231,15 @@ impl Wire {
     /// Nothing to read for now: sets the limit that holds here.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let phase = self.framing.phase();
-        let waits_for = (phase != Phase::Idle || self.all_answered()).then_some(phase);
-        self.wait_for(waits_for);
+        self.wait_for(Some(phase));
         if !self.reading.rings(cx) {
+            return Poll::Pending;
+        }
+        if phase == Phase::Idle && !(self.all_answered() && self.answers == self.line.answers()) {
+            // Not quiet for so long yet: counted from a look after the last answer, which costs a request nothing.
+            self.waits_for = None;
+            self.wait_for(Some(phase));
+            let _ = self.reading.rings(cx);
             return Poll::Pending;
         }
         match phase {
@@ -255,7 +264,10 @@ impl Wire {
         }
         self.waits_for = phase;
         match phase {
-            Some(Phase::Idle) => self.reading.set(self.limits.idle_timeout.min(PARKED_AFTER)),
+            Some(Phase::Idle) => {
+                self.answers = self.line.answers();
+                self.reading.set(self.limits.idle_timeout.min(PARKED_AFTER));
+            }
             Some(Phase::Head) => self.reading.set(self.limits.head_timeout),
             Some(Phase::Body) => self.reading.set(self.limits.body_timeout),
             Some(Phase::Held) | None => self.reading.clear(),
@@ -362,8 +374,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
-/// How long a connection is quiet before it is kept without hyper.
-const PARKED_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection is quiet before it is kept without hyper; up to twice that and a tick.
+const PARKED_AFTER: Duration = Duration::from_millis(250);
 /// Read at once when a request comes over a parked connection; the rest of it stays in the socket.
 const FIRST_BYTES_MAX: usize = 8_192;
 const SCRATCH_BYTES: usize = 65_536;
