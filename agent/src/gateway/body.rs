@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use super::{
     cause::Cause,
     headers,
-    http1::Link,
+    http1::{Link, SharedLink, lock},
     share::Share,
     wheel::{Alarm, Wheel},
 };
@@ -53,12 +53,18 @@ pub(super) struct OutBody {
 enum Content {
     Empty,
     Own(Bytes),
-    Upstream {
-        incoming: Incoming,
-        /// Driven from here; given back once the body has ended. Absent where a task of its own drives it.
-        link: Option<Link>,
-        wait: Wait,
-    },
+    Upstream { source: Source, wait: Wait },
+}
+
+/// What an upstream's body comes from.
+pub(super) enum Source {
+    /// Given back once the body has ended.
+    Link(Link),
+    Shared(SharedLink),
+    /// A stream of an HTTP/2 connection.
+    Stream(Incoming),
+    /// It has ended.
+    Over,
 }
 
 /// The wait for the next frame.
@@ -119,7 +125,8 @@ impl Body for UpBody {
             return Poll::Ready(None);
         };
         let upload = &streaming.upload;
-        match streaming.wait.poll_frame(&mut streaming.incoming, cx) {
+        let next = poll_incoming(&mut streaming.incoming, cx);
+        match streaming.wait.poll(next, cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Next::Frame(frame)) => {
                 upload.frames.fetch_add(1, Relaxed);
@@ -173,18 +180,16 @@ impl OutBody {
         }
     }
 
-    /// The upstream's body. `link` is what it comes over, if nobody else drives that.
+    /// The upstream's body.
     pub(super) fn upstream(
-        incoming: Incoming,
-        link: Option<Link>,
+        source: Source,
         wheel: &Arc<Wheel>,
         limit: Duration,
         share: Share,
     ) -> Self {
         Self {
             content: Content::Upstream {
-                incoming,
-                link,
+                source,
                 wait: Wait::new(wheel, limit),
             },
             share: Some(share),
@@ -208,22 +213,18 @@ impl Body for OutBody {
                 this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Upstream {
-                incoming,
-                link,
-                wait,
-            } => {
-                let next = poll_upstream(incoming, link, wait, cx);
+            Content::Upstream { source, wait } => {
+                let next = wait.poll(source.poll_frame(cx), cx);
                 let share = this.share.as_mut();
                 Poll::Ready(match ready!(next) {
                     Next::Frame(frame) => {
-                        if incoming.is_end_stream() {
-                            end(link, share, cx);
+                        if source.has_ended() {
+                            end(source, share);
                         }
                         Some(Ok(frame))
                     }
                     Next::End => {
-                        end(link, share, cx);
+                        end(source, share);
                         None
                     }
                     Next::Broken(_) => {
@@ -243,7 +244,7 @@ impl Body for OutBody {
         match &self.content {
             Content::Empty => true,
             Content::Own(bytes) => bytes.is_empty(),
-            Content::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Content::Upstream { source, .. } => source.has_ended(),
         }
     }
 
@@ -253,33 +254,69 @@ impl Body for OutBody {
             Content::Own(bytes) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
-            Content::Upstream { incoming, .. } => incoming.size_hint(),
+            Content::Upstream { source, .. } => source.size_hint(),
         }
     }
 }
 
-/// Asks for the next frame, and drives what it comes over if there is none yet.
-fn poll_upstream(
+impl Source {
+    /// Whether there is no more of the body.
+    pub(super) fn has_ended(&self) -> bool {
+        match self {
+            Self::Link(link) => link.has_ended(),
+            Self::Shared(link) => lock(link).has_ended(),
+            Self::Stream(incoming) => incoming.is_end_stream(),
+            Self::Over => true,
+        }
+    }
+
+    /// Lets the next request have what the body came over.
+    pub(super) fn finish(&mut self) {
+        if let Self::Link(link) = std::mem::replace(self, Self::Over) {
+            link.give_back();
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Link(link) => link.size_hint(),
+            Self::Shared(link) => lock(link).size_hint(),
+            Self::Stream(incoming) => incoming.size_hint(),
+            Self::Over => SizeHint::with_exact(0),
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Option<Cause>>>> {
+        let without_cause = |frame: Result<_, _>| frame.map_err(|_| None);
+        match self {
+            Self::Link(link) => {
+                link.drive(cx);
+                link.poll_frame(cx).map(|next| next.map(without_cause))
+            }
+            Self::Shared(link) => lock(link)
+                .poll_frame(cx)
+                .map(|next| next.map(without_cause)),
+            Self::Stream(incoming) => poll_incoming(incoming, cx),
+            Self::Over => Poll::Ready(None),
+        }
+    }
+}
+
+fn poll_incoming(
     incoming: &mut Incoming,
-    link: &mut Option<Link>,
-    wait: &mut Wait,
     cx: &mut Context<'_>,
-) -> Poll<Next> {
-    let next = wait.poll_frame(incoming, cx);
-    match link {
-        Some(link) if next.is_pending() => {
-            link.drive(cx);
-            wait.poll_frame(incoming, cx)
-        }
-        _ => next,
-    }
+) -> Poll<Option<Result<Frame<Bytes>, Option<Cause>>>> {
+    Pin::new(incoming)
+        .poll_frame(cx)
+        .map(|next| next.map(|frame| frame.map_err(|error| cause_of(&error))))
 }
 
-/// The body has come to its end: the next request may have what it came over.
-fn end(link: &mut Option<Link>, share: Option<&mut Share>, cx: &mut Context<'_>) {
-    if let Some(link) = link.take() {
-        link.give_back(cx);
-    }
+/// The body has come to its end.
+fn end(source: &mut Source, share: Option<&mut Share>) {
+    source.finish();
     if let Some(share) = share {
         share.ended();
     }
@@ -309,8 +346,13 @@ impl Wait {
         }
     }
 
-    fn poll_frame(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Next> {
-        match Pin::new(incoming).poll_frame(cx) {
+    /// What a look at the body means: a wait that goes on is held to the limit.
+    fn poll(
+        &mut self,
+        next: Poll<Option<Result<Frame<Bytes>, Option<Cause>>>>,
+        cx: &Context<'_>,
+    ) -> Poll<Next> {
+        match next {
             Poll::Pending => {
                 let alarm = self.alarm.get_or_insert_with(|| {
                     let alarm = Alarm::new(&self.wheel);
@@ -326,7 +368,7 @@ impl Wait {
                 self.alarm = None;
                 Poll::Ready(match next {
                     None => Next::End,
-                    Some(Err(error)) => Next::Broken(cause_of(&error)),
+                    Some(Err(cause)) => Next::Broken(cause),
                     Some(Ok(frame)) => Next::Frame(without_forbidden(frame)),
                 })
             }

@@ -7,16 +7,16 @@ use std::{
     task::Poll,
 };
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version, header, request::Parts};
-use hyper::body::Incoming;
+use http::{HeaderMap, Request, Uri, Version, header, request::Parts, response};
 use rustls_pki_types::ServerName;
 
 use super::{
-    body::{UpBody, Upload},
+    body::{Source, UpBody, Upload},
     cause::Cause,
     connection::Conn,
     http1::{CallError, Link},
     request::Rules,
+    sending::Sending,
     upstream::{self, Key, Target},
     wheel::Alarm,
 };
@@ -24,9 +24,8 @@ use crate::config::UpstreamProtocol;
 
 /// The upstream's answer.
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
-    /// What its body comes over, if the request drives that.
-    pub(super) link: Option<Link>,
+    pub(super) parts: response::Parts,
+    pub(super) source: Source,
 }
 
 /// Sends a request to its service's upstream and waits for the head of the answer.
@@ -39,54 +38,52 @@ pub(super) async fn forward(
 ) -> Result<Answer, Cause> {
     let (parts, body) = request;
     let target = target(conn, rules, client, &parts.headers)?;
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method;
-    *request.uri_mut() = parts.uri;
-    *request.headers_mut() = parts.headers;
     match rules.gateway.upstream_protocol {
-        UpstreamProtocol::Http1 => http1(conn, &target, request, upload).await,
-        UpstreamProtocol::Http2 => http2(conn, &target, request, upload).await,
+        UpstreamProtocol::Http1 => {
+            let request = Sending::new(&parts, body);
+            drop(parts);
+            http1(conn, &target, request, upload).await
+        }
+        UpstreamProtocol::Http2 => {
+            let mut request = Request::new(body);
+            *request.method_mut() = parts.method;
+            *request.uri_mut() = parts.uri;
+            *request.headers_mut() = parts.headers;
+            http2(conn, &target, request, upload).await
+        }
     }
 }
 
 async fn http1(
     conn: &Conn,
     target: &Target,
-    mut request: Request<UpBody>,
+    mut request: Sending,
     upload: Option<&Upload>,
 ) -> Result<Answer, Cause> {
     let worker = &conn.worker;
-    let mut fresh_only = false;
+    let mut kept = worker.pool.take(&target.key);
+    let alarm = Alarm::new(&worker.wheel);
     for _ in 0..ATTEMPTS_MAX {
-        let kept = (!fresh_only)
-            .then(|| worker.pool.take(&target.key))
-            .flatten();
-        let mut link = match kept {
+        let mut link = match kept.take() {
             Some(link) => link,
             None => {
                 let stream = upstream::connect(target, &worker.wheel).await?;
-                Link::new(stream, target.key.clone(), &worker.pool).await?
+                Link::new(stream, target.key.clone(), &worker.pool)
             }
         };
-        let again = (link.is_reused() && upload.is_none() && may_repeat(request.method()))
-            .then(|| copy(&request));
-        let alarm = Alarm::new(&worker.wheel);
         alarm.set(target.timeout);
         match link.call(request, upload, (&alarm, target.timeout)).await {
-            Ok(response) => {
+            Ok(parts) => {
                 return Ok(Answer {
-                    response,
-                    link: Some(link),
+                    parts,
+                    source: Source::Link(link),
                 });
             }
             Err(CallError::Slow) => return Err(fault(upload, Cause::UpstreamTimeout)),
-            Err(CallError::Unsent(unsent)) => request = *unsent,
-            Err(CallError::Broken) => {
-                request = again.ok_or_else(|| fault(upload, Cause::UpstreamBroken))?
-            }
+            // One kept connection was closed; the others probably were too.
+            Err(CallError::Broken(Some(again))) => request = *again,
+            Err(CallError::Broken(None)) => break,
         }
-        // One kept connection was closed; the others probably were too.
-        fresh_only = true;
     }
     Err(fault(upload, Cause::UpstreamBroken))
 }
@@ -118,9 +115,12 @@ async fn http2(
         Poll::Pending
     })
     .await
-    .map(|response| Answer {
-        response,
-        link: None,
+    .map(|response| {
+        let (parts, incoming) = response.into_parts();
+        Answer {
+            parts,
+            source: Source::Stream(incoming),
+        }
     })
 }
 
@@ -207,24 +207,10 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Whether sending the request twice is the same as sending it once.
-fn may_repeat(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-/// The same request once more; it has no body.
-fn copy(request: &Request<UpBody>) -> Request<UpBody> {
-    let mut again = Request::new(UpBody::Empty);
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    again
-}
-
 /// Whose fault it is that a request was not answered: the client's if its body broke off.
 fn fault(upload: Option<&Upload>, otherwise: Cause) -> Cause {
     upload.and_then(Upload::fault).unwrap_or(otherwise)
 }
 
-/// A kept connection may have been closed, and so may the one after it; a fresh one is the last word.
-const ATTEMPTS_MAX: usize = 3;
+/// A kept connection may have been closed; a fresh one is the last word.
+const ATTEMPTS_MAX: usize = 2;

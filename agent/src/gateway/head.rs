@@ -270,7 +270,8 @@ fn is_host(value: &[u8]) -> bool {
     })
 }
 
-fn decimal(value: &[u8]) -> Option<u64> {
+/// A length, if it is digits alone.
+pub(super) fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > LENGTH_DIGITS_MAX || !value.iter().all(u8::is_ascii_digit)
     {
         return None;

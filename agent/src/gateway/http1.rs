@@ -4,26 +4,24 @@
 use std::{
     collections::HashMap,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{Builder, Connection, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::{
-    body::{UpBody, Upload},
-    cause::Cause,
+    answer::{self, Piece, Rest},
+    body::Upload,
+    sending::{Sending, Unsendable},
     stream::Stream,
     upstream::Key,
     wheel::Alarm,
@@ -32,13 +30,22 @@ use super::{
 /// A connection to an upstream.
 pub(super) struct Link(Box<Inner>);
 
+/// A connection whose request is still being sent by a task of its own while its answer is read.
+pub(super) type SharedLink = Arc<Mutex<Link>>;
+
 struct Inner {
-    sender: SendRequest<UpBody>,
-    connection: Connection<TokioIo<Stream>, UpBody>,
+    stream: Stream,
+    /// Read, but not given out.
+    buffer: BytesMut,
+    request: Option<Sending>,
+    rest: Rest,
+    /// The connection can be used again once this answer has ended.
+    keeps: bool,
+    /// The request could not be sent to its end, through the upstream's fault.
+    refused: bool,
+    broken: bool,
     key: Key,
     pool: Pooled,
-    /// The connection has ended, well or badly.
-    over: bool,
     reused: bool,
     /// Sweeps since it became idle.
     sweeps: u32,
@@ -57,13 +64,15 @@ pub(super) struct Pool {
 
 /// Why there is no answer.
 pub(super) enum CallError {
-    /// Nothing of the request was sent.
-    Unsent(Box<Request<UpBody>>),
-    /// The connection ended before an answer came.
-    Broken,
+    /// The connection ended before an answer came. With the request, if it can be sent again.
+    Broken(Option<Box<Sending>>),
     /// No answer in time.
     Slow,
 }
+
+/// The upstream broke off, or answered something that is not HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
 
 impl Pool {
     /// An idle connection that is still there.
@@ -121,49 +130,43 @@ impl Pool {
 
 impl Link {
     /// Speaks HTTP/1.1 over a fresh connection.
-    pub(super) async fn new(stream: Stream, key: Key, pool: &Arc<Pool>) -> Result<Self, Cause> {
-        let (sender, connection) = Builder::new()
-            .max_buf_size(READ_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Cause::UpstreamBroken)?;
+    pub(super) fn new(stream: Stream, key: Key, pool: &Arc<Pool>) -> Self {
         pool.open.fetch_add(1, Relaxed);
-        Ok(Self(Box::new(Inner {
-            sender,
-            connection,
+        Self(Box::new(Inner {
+            stream,
+            buffer: BytesMut::new(),
+            request: None,
+            rest: Rest::Nothing,
+            keeps: false,
+            refused: false,
+            broken: false,
             key,
             pool: Pooled(Arc::clone(pool)),
-            over: false,
             reused: false,
             sweeps: 0,
-        })))
-    }
-
-    /// Whether it has served a request before, and may have been closed meanwhile.
-    pub(super) fn is_reused(&self) -> bool {
-        self.0.reused
+        }))
     }
 
     /// Sends a request and waits for the head of its answer. `alarm` is set; an upload that goes on sets it anew.
     pub(super) async fn call(
         &mut self,
-        request: Request<UpBody>,
+        request: Sending,
         upload: Option<&Upload>,
         alarm: (&Alarm, Duration),
-    ) -> Result<Response<Incoming>, CallError> {
+    ) -> Result<Parts, CallError> {
         let (alarm, limit) = alarm;
         let mut frames = 0;
         let mut uploading = upload.is_some();
-        let mut sent = pin!(self.0.sender.try_send_request(request));
         let inner = &mut *self.0;
-        let (connection, over) = (&mut inner.connection, &mut inner.over);
+        inner.request = Some(request);
+        inner.refused = false;
         poll_fn(|cx| {
-            drive(connection, over, cx);
-            if let Poll::Ready(result) = sent.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|mut error| match error.take_message() {
-                    Some(request) => CallError::Unsent(Box::new(request)),
-                    None => CallError::Broken,
-                }));
+            let head = match inner.poll_request(cx) {
+                Poll::Ready(Err(Broken)) => Poll::Ready(Err(Broken)),
+                _ => inner.poll_head(cx),
+            };
+            if let Poll::Ready(head) = head {
+                return Poll::Ready(head.map_err(|Broken| CallError::Broken(inner.again())));
             }
             if let Some(upload) = upload
                 && uploading
@@ -182,68 +185,165 @@ impl Link {
         .await
     }
 
-    /// Lets the connection read and write.
+    /// Sends what is left of the request: its last piece may not have gone out when the answer began.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.0.connection, &mut self.0.over, cx);
+        let _ = self.0.poll_request(cx);
     }
 
-    /// The request that used it has ended.
-    pub(super) fn give_back(mut self, cx: &mut Context<'_>) {
-        self.drive(cx);
-        if !self.0.over && !self.0.sender.is_closed() {
-            let pool = Arc::clone(&self.0.pool.0);
+    /// The next piece of the answer's body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let inner = &mut *self.0;
+        loop {
+            if inner.broken {
+                return Poll::Ready(Some(Err(Broken)));
+            }
+            match inner.rest.take(&mut inner.buffer) {
+                Ok(Piece::Frame(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More) => {}
+                Err(answer::Invalid) => {
+                    inner.broken = true;
+                    continue;
+                }
+            }
+            match ready!(inner.poll_read(cx)) {
+                Ok(0) if inner.rest.ends_here() => return Poll::Ready(None),
+                Ok(0) | Err(_) => inner.broken = true,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether the answer has no more body.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.rest.is_over() && !self.0.broken
+    }
+
+    /// What is known of the body's length.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.0.rest.size_hint()
+    }
+
+    /// The answer has been read to its end.
+    pub(super) fn give_back(mut self) {
+        let inner = &mut *self.0;
+        let sent = inner.request.take().is_some_and(|sent| sent.is_sent());
+        if sent && inner.keeps && inner.rest.is_over() && !inner.broken && inner.buffer.is_empty() {
+            if inner.buffer.capacity() > READ_BYTES {
+                inner.buffer = BytesMut::new();
+            }
+            let pool = Arc::clone(&inner.pool.0);
             pool.put(self);
         }
     }
 
-    /// The same, for an answer without a body.
-    pub(super) async fn given_back(self) {
-        let mut link = Some(self);
-        poll_fn(|cx| {
-            if let Some(link) = link.take() {
-                link.give_back(cx);
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Drives it to its end in a task of its own, for a request that is still being sent and an answer that
-    /// has begun; not for longer than `limit` without a piece of the request.
-    pub(super) fn detach(mut self, upload: Arc<Upload>, alarm: Alarm, limit: Duration) {
+    /// Sends the rest of the request in a task of its own, for an answer that has begun before; not for longer
+    /// than `limit` without a piece of the request.
+    pub(super) fn share(self, upload: Arc<Upload>, alarm: Alarm, limit: Duration) -> SharedLink {
         alarm.set(limit);
         let mut frames = upload.frames();
+        let shared = Arc::new(Mutex::new(self));
+        let link = Arc::clone(&shared);
         tokio::spawn(poll_fn(move |cx| {
-            self.drive(cx);
-            if upload.has_ended() {
-                // The answer has limits of its own, and takes the connection with it.
-                alarm.clear();
-            } else if upload.frames() > frames {
+            let mut link = lock(&link);
+            let sent = link.0.poll_request(cx);
+            if upload.frames() > frames {
                 frames = upload.frames();
                 alarm.set(limit);
             }
-            if self.0.over || alarm.rings(cx) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+            match sent {
+                Poll::Ready(Ok(())) => return Poll::Ready(()),
+                Poll::Pending if !alarm.rings(cx) => return Poll::Pending,
+                Poll::Ready(Err(Broken)) | Poll::Pending => {}
             }
+            // What has been sent is no whole request. The upstream is told so, and whoever reads sees its end.
+            let _ = Pin::new(&mut link.0.stream).poll_shutdown(cx);
+            Poll::Ready(())
         }));
+        shared
     }
 
     /// The connection after an answer of 101: what it has become, and what was read of that.
-    pub(super) async fn upgraded(mut self) -> Option<(Stream, Bytes)> {
-        if !self.0.over {
-            let result = poll_fn(|cx| self.0.connection.poll_without_shutdown(cx)).await;
-            self.0.over = true;
-            result.ok()?;
-        }
-        let parts = self.0.connection.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+    pub(super) fn upgraded(self) -> (Stream, Bytes) {
+        let inner = *self.0;
+        (inner.stream, inner.buffer.freeze())
     }
 
+    /// Whether nothing has come since the last answer, not even the end.
     fn is_usable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.0.over && self.0.sender.is_ready()
+        let mut cx = Context::from_waker(Waker::noop());
+        self.0.poll_read(&mut cx).is_pending()
+    }
+}
+
+impl Inner {
+    /// Sends the request; ends once it is sent or the upstream takes no more.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Some(request) = self.request.as_mut().filter(|_| !self.refused) else {
+            return Poll::Ready(Ok(()));
+        };
+        if request.is_sent() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(request.poll(&mut self.stream, cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Unsendable::Refused) => {
+                // It may have answered before it stopped to read.
+                self.refused = true;
+                Poll::Ready(Ok(()))
+            }
+            Err(Unsendable::Body) => {
+                self.broken = true;
+                Poll::Ready(Err(Broken))
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, Broken>> {
+        let to_head = self.request.as_ref().is_some_and(|request| request.is_head);
+        loop {
+            match ready!(self.poll_read(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(Broken)),
+                Ok(_) => {}
+            }
+            match answer::head(&mut self.buffer, to_head) {
+                Ok(Some(head)) => {
+                    self.rest = head.rest;
+                    self.keeps = head.keeps && !self.refused;
+                    return Poll::Ready(Ok(head.parts));
+                }
+                Ok(None) => {}
+                Err(answer::Invalid) => {
+                    // No other connection would answer better.
+                    self.request = None;
+                    return Poll::Ready(Err(Broken));
+                }
+            }
+        }
+    }
+
+    /// Reads behind what is in the buffer; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let expected = match self.rest {
+            Rest::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Rest::Chunked(_) | Rest::UntilClose => READ_BYTES_LARGE,
+            Rest::Nothing => 0,
+        };
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES_LEAST {
+            self.buffer
+                .reserve(expected.clamp(READ_BYTES, READ_BYTES_LARGE));
+        }
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+    }
+
+    /// The request for another connection, if this one was closed because it had been idle.
+    fn again(&mut self) -> Option<Box<Sending>> {
+        let request = self.request.take()?;
+        let untouched = self.reused && self.buffer.is_empty() && !self.broken;
+        untouched.then(|| request.again()).flatten().map(Box::new)
     }
 }
 
@@ -253,19 +353,17 @@ impl Drop for Pooled {
     }
 }
 
-/// Drives a connection unless it is over.
-fn drive(
-    connection: &mut Connection<TokioIo<Stream>, UpBody>,
-    over: &mut bool,
-    cx: &mut Context<'_>,
-) {
-    if !*over && connection.poll_without_shutdown(cx).is_ready() {
-        *over = true;
-    }
+/// The link of an answer whose request is still being sent.
+pub(super) fn lock(link: &SharedLink) -> MutexGuard<'_, Link> {
+    link.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Bytes of an answer read at a time, and the most that its head may have.
-const READ_BYTES_MAX: usize = 131_072;
+/// Bytes read at a time where no more are expected; an idle connection keeps no more.
+const READ_BYTES: usize = 8_192;
+/// Bytes read at a time of a long body.
+const READ_BYTES_LARGE: usize = 65_536;
+/// With less room than that a read is not worth its call.
+const READ_BYTES_LEAST: usize = 2_048;
 /// Idle connections to one upstream.
 const IDLE_MAX: usize = 512;
 /// Upstreams with idle connections: each client is one where the PROXY protocol is spoken.

@@ -6,7 +6,7 @@
 //!                            └─▶ wire + framing + head (HTTP/1 read strictly) ─▶ request ─▶ gate
 //!                                                    respond ◀── refused ──────────┤
 //!                            tunnel ◀── 101 ── body ◀── forward ◀──────────────────┘
-//!                                                        └─▶ http1, http2 ─▶ upstream
+//!                                                        └─▶ http1 (sending, answer), http2 ─▶ upstream
 //! ```
 //!
 //! How to run it: [`Material::read`] the certificates of the configuration (a mistake there is a mistake of
@@ -15,6 +15,7 @@
 //! [`Running::install`] it. To stop: empty the slots of steering or leave the listeners to the service
 //! manager, then [`Running::close`] and [`Running::drain`].
 
+mod answer;
 mod body;
 mod cause;
 mod connection;
@@ -30,6 +31,7 @@ mod normal;
 mod opening;
 mod request;
 mod respond;
+mod sending;
 mod share;
 mod shared;
 mod stream;

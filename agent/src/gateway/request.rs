@@ -13,10 +13,10 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, ext::ReasonPhrase};
 
 use super::{
-    body::{OutBody, UpBody, Upload},
+    body::{OutBody, Source, UpBody, Upload},
     cause::Cause,
     connection::{Announced, Conn},
     forward::{self, Answer},
@@ -229,20 +229,24 @@ async fn deliver(
     upgrade: Option<Wanted>,
     hold: Hold<'_>,
 ) -> Response<OutBody> {
-    let (mut parts, incoming) = answer.response.into_parts();
+    let Answer {
+        mut parts,
+        mut source,
+    } = answer;
     parts.version = Version::HTTP_11;
+    let reason = parts.extensions.remove::<ReasonPhrase>();
     parts.extensions.clear();
+    if let Some(reason) = reason {
+        parts.extensions.insert(reason);
+    }
     let switched = parts.headers.remove(header::UPGRADE);
     headers::clean_response(&mut parts.headers);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let stream = match (answer.link, &upgrade) {
-            (Some(link), Some(_)) => link.upgraded().await,
-            _ => None,
-        };
-        let (Some((stream, ahead)), Some(upgrade)) = (stream, upgrade) else {
+        let (Source::Link(link), Some(upgrade)) = (source, upgrade) else {
             share.failed(Cause::UpstreamBroken);
             return respond::failed(Cause::UpstreamBroken, Some(share), true);
         };
+        let (stream, ahead) = link.upgraded();
         share.ended();
         let upgraded = Upgraded {
             stream,
@@ -253,23 +257,20 @@ async fn deliver(
         return upgrade.switch(conn, parts, switched, upgraded, hold);
     }
     let limit = rules.gateway.limits.body_timeout;
-    let mut link = answer.link;
     if let Some(upload) = upload.filter(|upload| !upload.has_ended())
-        && let Some(link) = link.take()
+        && let Source::Link(link) = source
     {
         // The request goes on being sent while its answer is read, at a pace of its own.
-        link.detach(upload, Alarm::new(&conn.worker.wheel), limit);
+        source = Source::Shared(link.share(upload, Alarm::new(&conn.worker.wheel), limit));
     }
-    if incoming.is_end_stream() {
-        if let Some(link) = link {
-            link.given_back().await;
-        }
+    if source.has_ended() {
+        source.finish();
         share.ended();
         return Response::from_parts(parts, OutBody::empty(Some(share)));
     }
     Response::from_parts(
         parts,
-        OutBody::upstream(incoming, link, &conn.worker.wheel, limit, share),
+        OutBody::upstream(source, &conn.worker.wheel, limit, share),
     )
 }
 

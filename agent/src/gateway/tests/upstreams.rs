@@ -275,3 +275,45 @@ fn an_upgrade_to_http_is_not_passed_on() {
         "{head}"
     );
 }
+
+#[test]
+fn reasons_pass_and_interim_answers_do_not() {
+    let upstream = Upstream::playing(|stream, _| {
+        stream
+            .write_all(
+                b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 Fine\r\ncontent-length: 2\r\n\r\nok",
+            )
+            .is_ok()
+    });
+    let fixture = Fixture::before(upstream.address, "");
+    let mut client = fixture.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.until(b"\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with(b"HTTP/1.1 200 Fine\r\n"),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+}
+
+/// A client that sends first and reads later gets its whole request through, and the whole answer back.
+#[test]
+fn a_long_request_goes_on_behind_an_answer_that_nobody_reads_yet() {
+    const BYTES: usize = 4_000_000;
+    let upstream = Upstream::playing(|stream, _| {
+        let answer = "a".repeat(BYTES);
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n").unwrap();
+        let mut out = stream.try_clone().unwrap();
+        let writer = thread::spawn(move || out.write_all(answer.as_bytes()).is_ok());
+        let mut body = vec![0; BYTES];
+        stream.read_exact(&mut body).is_ok() && writer.join().unwrap()
+    });
+    let fixture = Fixture::before(upstream.address, "");
+    let mut client = fixture.connect();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BYTES}\r\n\r\n{}",
+        "b".repeat(BYTES)
+    ));
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status, answer.text().len()), (200, BYTES));
+}
