@@ -92,7 +92,7 @@ pub(super) async fn serve(
     else {
         return shared.reject(Cause::Connections, peer.ip());
     };
-    let opened = match opening::open(&shared, &worker.wheel, tcp, peer, &rules).await {
+    let opened = match Box::pin(opening::open(&shared, &worker.wheel, tcp, peer, &rules)).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return,
         Err(cause) => return shared.reject(cause, peer.ip()),
@@ -116,8 +116,9 @@ pub(super) async fn serve(
         line: Arc::default(),
         upgraded: Mutex::new(None),
     };
+    // Boxed, as other states below: what a connection is not at takes no room in it. Most are quiet.
     if is_http2 {
-        serve_http2(Arc::new(conn), stream, limits).await;
+        Box::pin(serve_http2(Arc::new(conn), stream, limits)).await;
     } else {
         serve_http1(conn, stream, limits).await;
     }
@@ -127,18 +128,24 @@ async fn serve_http1(conn: Conn, stream: Stream, limits: GatewayLimits) {
     let mut wire = Wire::new(stream, Arc::clone(&conn.line), limits, &conn.worker.wheel);
     let mut leaving = Leaving::new(&conn);
     loop {
-        speak_http1(&conn, &mut wire, &mut leaving, limits).await;
+        Box::pin(speak_http1(&conn, &mut wire, &mut leaving, limits)).await;
         // A quiet connection is kept without what hyper needs for a busy one.
         if !wire.is_parked() || !wire.resumes(|| matches!(leaving.look(), Look::Stay)).await {
             break;
         }
     }
+    Box::pin(end_http1(conn, wire)).await;
+}
+
+/// What follows on the last request: the change to something else, or a word about what was wrong.
+async fn end_http1(conn: Conn, wire: Wire) {
     let fault = wire.fault();
     let is_busy = wire.is_busy();
     let (mut stream, ahead) = wire.into_parts();
     let upgraded = conn.slot().take();
     if let Some(upgraded) = upgraded {
-        return upgrade::run(stream, &ahead, upgraded, &conn.worker.wheel, &conn.shared).await;
+        let (wheel, shared) = (&conn.worker.wheel, &conn.shared);
+        return upgrade::run(stream, &ahead, upgraded, wheel, shared).await;
     }
     match fault {
         Some(cause) if !conn.line.is_broken() => {
@@ -175,7 +182,7 @@ async fn speak_http1(
         // Costs an allocation for each request.
         builder.max_headers(limits.headers_max);
     }
-    let mut http = Box::pin(builder.serve_connection(Lent(wire), service));
+    let mut http = pin!(builder.serve_connection(Lent(wire), service));
     let ended = std::future::poll_fn(|cx| {
         loop {
             let leaves = match leaving.look_at(cx) {
@@ -401,3 +408,18 @@ const LINGER: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(5);
 const STREAM_SLACK: Duration = Duration::from_secs(5);
 const DISCARDED_BYTES_MAX: usize = 1_048_576;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_quiet_connection_takes_little_memory() {
+        let bytes = bytes(serve);
+        assert!(bytes <= 3_072, "{bytes} bytes a connection");
+    }
+}
