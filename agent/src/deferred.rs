@@ -115,7 +115,7 @@ impl Deferred {
         let beat = Arc::new(move || heartbeat.beat());
         let running = gateway::start(self.gate.clone(), &listeners, material, beat)
             .context("the gateway's threads")?;
-        if let Err(error) = datapath.set_listeners(Some(listeners.v4()), Some(listeners.v6())) {
+        if let Err(error) = datapath.set_listeners(Some(listeners.v4()), listeners.v6()) {
             // Nobody would ever end the threads, and they hold the sockets: a slot that was filled would stay so.
             datapath.clear_listeners();
             running.drain(Duration::ZERO);

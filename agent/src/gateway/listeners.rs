@@ -1,4 +1,4 @@
-//! The two sockets that every steered connection arrives at: one for IPv4, one for IPv6, both on loopback
+//! The sockets that every steered connection arrives at: one for IPv4, one for IPv6 where there is any, on loopback
 //! under ports of the kernel's choice. They can outlive the agent in systemd's fd store, so that an upgrade
 //! refuses no connection.
 
@@ -17,14 +17,16 @@ use crate::datapath::inherited_sockets;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     v4: TcpListener,
-    v6: TcpListener,
+    /// None where the host has no IPv6.
+    v6: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Takes the sockets that the service manager kept, or makes new ones.
+    /// Takes the sockets that the service manager kept, or makes new ones. A host without IPv6 gets none for that,
+    /// and a warning.
     ///
     /// # Errors
-    /// When the system gives none.
+    /// When the system gives none for IPv4.
     pub(crate) fn bind() -> io::Result<Self> {
         let (mut v4, mut v6) = (None, None);
         for (name, socket) in inherited_sockets() {
@@ -35,9 +37,16 @@ impl Listeners {
                 _ => {}
             }
         }
+        let v6 = v6.map_or_else(|| listen((Ipv6Addr::LOCALHOST, 0).into()), Ok);
         Ok(Self {
             v4: v4.map_or_else(|| listen((Ipv4Addr::LOCALHOST, 0).into()), Ok)?,
-            v6: v6.map_or_else(|| listen((Ipv6Addr::LOCALHOST, 0).into()), Ok)?,
+            v6: match v6 {
+                Ok(v6) => Some(v6),
+                Err(error) => {
+                    tracing::warn!(%error, "the gateway takes no connections over IPv6: ::1 cannot be listened at");
+                    None
+                }
+            },
         })
     }
 
@@ -46,7 +55,8 @@ impl Listeners {
     /// # Errors
     /// When the service manager cannot be told.
     pub(crate) fn store(&self) -> io::Result<()> {
-        for (name, listener) in [(NAME_V4, &self.v4), (NAME_V6, &self.v6)] {
+        let v6 = self.v6.iter().map(|v6| (NAME_V6, v6));
+        for (name, listener) in [(NAME_V4, &self.v4)].into_iter().chain(v6) {
             sd_notify::notify_with_fds(
                 &[NotifyState::FdStore, NotifyState::FdName(name)],
                 &[listener.as_fd()],
@@ -60,20 +70,26 @@ impl Listeners {
         self.v4.as_fd()
     }
 
-    /// See [`Self::v4`].
-    pub(crate) fn v6(&self) -> BorrowedFd<'_> {
-        self.v6.as_fd()
+    /// See [`Self::v4`]; `None` where the host has no IPv6.
+    pub(crate) fn v6(&self) -> Option<BorrowedFd<'_>> {
+        self.v6.as_ref().map(TcpListener::as_fd)
     }
 
     /// Where they listen.
     #[cfg(test)]
-    pub(crate) fn addresses(&self) -> io::Result<[SocketAddr; 2]> {
-        Ok([self.v4.local_addr()?, self.v6.local_addr()?])
+    pub(crate) fn addresses(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+        let v6 = self.v6.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok((self.v4.local_addr()?, v6))
     }
 
     /// The same sockets once more, for a worker.
-    pub(super) fn copies(&self) -> io::Result<[TcpListener; 2]> {
-        Ok([self.v4.try_clone()?, self.v6.try_clone()?])
+    pub(super) fn copies(&self) -> io::Result<Vec<TcpListener>> {
+        let v6 = self.v6.iter();
+        [&self.v4]
+            .into_iter()
+            .chain(v6)
+            .map(TcpListener::try_clone)
+            .collect()
     }
 }
 

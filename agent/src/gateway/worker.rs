@@ -30,7 +30,7 @@ pub(super) type Accepted = (StdStream, SocketAddr);
 /// What a worker needs to accept and to be given connections.
 pub(super) struct Seat {
     pub(super) index: usize,
-    pub(super) listeners: [StdListener; 2],
+    pub(super) listeners: Vec<StdListener>,
     pub(super) given: mpsc::Receiver<Accepted>,
     pub(super) others: Arc<[mpsc::Sender<Accepted>]>,
 }

@@ -43,7 +43,8 @@ impl Fixture {
     /// `service` and `gateway` are lines of those tables, `{v4}` and `{v6}` the ports in them.
     fn new(service: &str, gateway: &str) -> Self {
         let listeners = Listeners::bind().unwrap();
-        let [v4, v6] = listeners.addresses().unwrap();
+        let (v4, v6) = listeners.addresses().unwrap();
+        let v6 = v6.expect("the tests' host has IPv6");
         let config = config(v4.port(), v6.port(), service, gateway);
         let (snapshot, receiver) =
             watch::channel(Arc::new(Snapshot::of_config(&config, Now::default())));

@@ -9,7 +9,10 @@ use super::super::world::{ATTACKER, INNOCENT, INNOCENT_V6, Steps, reaches, refus
 use super::{CLOSED, OPEN, World};
 
 pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
-    vec![("gateway_killed_and_hanging", outages, needs_nothing)]
+    vec![
+        ("gateway_killed_and_hanging", outages, needs_nothing),
+        ("gateway_without_ipv6", without_v6, needs_nothing),
+    ]
 }
 
 fn outages() -> Result<()> {
@@ -40,6 +43,20 @@ fn outages() -> Result<()> {
         Ok(())
     });
     steps.finish(|| world.logs())
+}
+
+/// A host without IPv6 has a gateway for IPv4, and a warning.
+fn without_v6() -> Result<()> {
+    let mut world = World::start("gateway-no-v6")?;
+    world.agent.kill9();
+    let disable = ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"];
+    world.lab.login.run(&disable)?.success()?;
+    world.agent.launch()?;
+    world.judges(OPEN)?;
+    world.passes(OPEN, INNOCENT, &Request::get("/"))?;
+    let log = world.agent.log();
+    ensure!(log.contains("takes no connections over IPv6"), "{log}");
+    Ok(())
 }
 
 /// Every request of a proxy is judged, on every port.
