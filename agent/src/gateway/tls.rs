@@ -4,16 +4,15 @@
 use std::{
     collections::HashMap,
     fmt,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    self, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    self, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
@@ -23,7 +22,7 @@ use tokio_rustls::rustls::{
     sign::CertifiedKey,
 };
 
-use crate::config::{Certificate, Gateway, Service, UpstreamProtocol};
+use crate::config::{Certificate, Gateway, Service, UpstreamProtocol, tls};
 
 /// TLS of every service that has some, by the service's name.
 #[derive(Clone, Debug, Default)]
@@ -113,12 +112,7 @@ fn client_config(gateway: &Gateway, keys: &[Arc<CertifiedKey>]) -> Result<Client
         .map_err(|error| error.to_string())?;
     let mut config = match &gateway.upstream_ca {
         Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-            }
+            let roots = tls::roots(path).map_err(|what| format!("{} {what}", path.display()))?;
             builder.with_root_certificates(roots)
         }
         None => {
@@ -141,34 +135,19 @@ fn client_config(gateway: &Gateway, keys: &[Arc<CertifiedKey>]) -> Result<Client
 }
 
 fn certified_key(files: &Certificate) -> Result<Arc<CertifiedKey>, String> {
-    let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| format!("{}: {error}", files.key.display()))?;
-    let key = provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| format!("{}: {error}", files.key.display()))?;
-    let certified = CertifiedKey::new(chain, key);
-    certified.keys_match().map_err(|error| {
-        format!(
-            "{} is not the key of {}: {error}",
-            files.key.display(),
-            files.certificate.display()
-        )
-    })?;
-    Ok(Arc::new(certified))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let named = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
-    let chain = CertificateDer::pem_file_iter(path)
-        .map_err(|error| named(&error))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| named(&error))?;
-    if chain.is_empty() {
-        return Err(named(&"holds no certificate"));
-    }
-    Ok(chain)
+    tls::certified_key(files).map(Arc::new).map_err(|faults| {
+        let faults: Vec<String> = faults
+            .iter()
+            .map(|fault| {
+                let file = match fault.part {
+                    tls::Part::Certificate => &files.certificate,
+                    tls::Part::Key => &files.key,
+                };
+                format!("{} {}", file.display(), fault.what)
+            })
+            .collect();
+        faults.join("; ")
+    })
 }
 
 fn provider() -> Arc<CryptoProvider> {

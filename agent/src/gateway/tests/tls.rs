@@ -223,7 +223,7 @@ fn a_certificate_that_cannot_be_used_is_a_mistake_of_the_configuration() {
         certificate: "/nowhere.pem".into(),
         key: "/nowhere.key".into(),
     };
-    for (certificate, says) in [(swapped, "is not the key of"), (missing, "/nowhere.pem")] {
+    for (certificate, says) in [(swapped, "does not belong"), (missing, "/nowhere.pem")] {
         let mut services = good.clone();
         services[0].gateway.as_mut().unwrap().certificates = vec![certificate];
         let errors = Material::read(&services).unwrap_err();
