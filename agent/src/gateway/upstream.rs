@@ -2,11 +2,12 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
+use edgeward_ebpf::abi::steer;
 use rustls_pki_types::ServerName;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -81,8 +82,8 @@ async fn tcp(address: SocketAddr, reserved: bool) -> io::Result<TcpStream> {
     };
     if is_local(address.ip()) {
         let source = match address {
-            SocketAddr::V4(_) => IpAddr::V4(RESERVED_V4),
-            SocketAddr::V6(_) => IpAddr::V6(RESERVED_V6),
+            SocketAddr::V4(_) => IpAddr::V4(steer::UPSTREAM_SOURCE_V4),
+            SocketAddr::V6(_) => IpAddr::V6(steer::UPSTREAM_SOURCE_V6),
         };
         match socket.bind(SocketAddr::new(source, 0)) {
             // Nothing is steered on this host, and nothing can come back.
@@ -122,9 +123,6 @@ fn v6(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// The sources that steering lets through to the application, whoever is trusted.
-const RESERVED_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const RESERVED_V6: Ipv6Addr = Ipv6Addr::new(0xfd65, 0x6467, 0x6577, 0x6172, 0, 0, 0, 2);
 const PROXY_V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 #[cfg(test)]
