@@ -15,9 +15,10 @@ use crate::{
     clock::Clock,
     config::{Config, Interfaces},
     control::{Command, EventFeed, roles::Roles, server},
-    detection,
+    detection, feed as feeds,
     gate::{Gate, GateLimits},
     keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
+    lapi::Lapi,
     observe,
     policy::{snapshot::Snapshot, suspects::Suspects},
     privileges, random,
@@ -28,11 +29,7 @@ use crate::{
 /// # Errors
 /// What keeps the agent from starting, in a sentence.
 pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
-    let interfaces = match interfaces {
-        [] => None,
-        [all] if all == "all" => Some(Interfaces::AllPhysical),
-        names => Some(Interfaces::Named(names.to_vec())),
-    };
+    let interfaces = named(interfaces);
     privileges::raise_descriptor_limit();
     let socket = config.socket.clone();
     let feed = EventFeed::new(config.events.kept_max);
@@ -70,7 +67,10 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
+    let lapi = Lapi::start(keeper.config().lapi.clone(), snapshot.clone(), clock)?;
+    keeper.command_lapi(lapi.orders());
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
+    let feed_work = work.clone();
     let detection = learned.start(detection::Wiring {
         work,
         snapshot,
@@ -78,6 +78,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         clock,
     })?;
     keeper.command_detection(detection.orders());
+    let fetching = fetch(&mut keeper, feed_work, feed.clone(), clock)?;
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
@@ -100,10 +101,39 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     if let Err(error) = std::fs::remove_file(&socket) {
         warn!(%error, socket = %socket.display(), "the control socket stays behind");
     }
+    fetching.stop();
+    lapi.stop();
     detection.stop()?;
     thread
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?
+}
+
+/// The interfaces of the command line; `None` if it names none.
+fn named(interfaces: &[String]) -> Option<Interfaces> {
+    match interfaces {
+        [] => None,
+        [all] if all == "all" => Some(Interfaces::AllPhysical),
+        names => Some(Interfaces::Named(names.to_vec())),
+    }
+}
+
+/// Begins to fetch feeds.
+fn fetch(
+    keeper: &mut Keeper,
+    work: mpsc::Sender<Work>,
+    events: EventFeed,
+    clock: Clock,
+) -> anyhow::Result<feeds::Feeds> {
+    let wiring = feeds::Wiring {
+        work,
+        events,
+        board: keeper.feed_board(),
+        clock,
+    };
+    let fetching = feeds::Feeds::start(&keeper.config().state_dir, keeper.feed_plan(), wiring)?;
+    keeper.command_feeds(fetching.orders());
+    Ok(fetching)
 }
 
 /// What judges proxied requests.

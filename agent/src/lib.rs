@@ -10,11 +10,11 @@ pub mod datapath;
 mod deferred;
 #[allow(dead_code, reason = "the live sources of signals come next")]
 mod detection;
-#[allow(dead_code, unused_imports, reason = "fetching comes next")]
 mod feed;
 mod gate;
 mod gateway;
 mod keeper;
+mod lapi;
 mod observe;
 mod origins;
 pub mod policy;

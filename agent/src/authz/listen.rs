@@ -18,7 +18,7 @@ use tokio::{
 use crate::config::Listen;
 
 /// A bound listener. Dropping it closes it and takes the socket file away, if it is still ours.
-pub(super) struct Listener {
+pub(crate) struct Listener {
     listen: Listen,
     socket: Socket,
     /// Device and inode of the socket file.
@@ -43,7 +43,7 @@ enum Cause {
 }
 
 impl Listener {
-    pub(super) fn bind(endpoint: &str, listen: &Listen) -> Result<Self, BindError> {
+    pub(crate) fn bind(endpoint: &str, listen: &Listen) -> Result<Self, BindError> {
         let bound = match listen {
             Listen::Unix(path, mode) => bind_unix(path, *mode),
             Listen::Tcp(address) => bind_tcp(*address).map(|socket| (socket, None)),
@@ -63,7 +63,7 @@ impl Listener {
     }
 
     /// The same socket as tokio takes it; needs a runtime.
-    pub(super) fn acceptor(&self) -> io::Result<Acceptor> {
+    pub(crate) fn acceptor(&self) -> io::Result<Acceptor> {
         let socket = self.socket.try_clone()?;
         match &self.listen {
             Listen::Unix(..) => UnixListener::from_std(socket.into()).map(Acceptor::Unix),
@@ -91,13 +91,13 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Takes connections.
-pub(super) enum Acceptor {
+pub(crate) enum Acceptor {
     Unix(UnixListener),
     Tcp(TcpListener),
 }
 
 impl Acceptor {
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
             Self::Tcp(listener) => {
@@ -110,7 +110,7 @@ impl Acceptor {
 }
 
 /// A connection of a caller.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
 }

@@ -12,7 +12,7 @@ mod fault;
 mod grpc;
 mod headers;
 mod http;
-mod listen;
+pub(crate) mod listen;
 mod question;
 mod spoe;
 mod supervise;

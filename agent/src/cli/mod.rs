@@ -6,6 +6,7 @@ mod block;
 mod check;
 mod events;
 mod explain;
+mod feed;
 mod list;
 mod mode;
 mod output;
@@ -73,6 +74,8 @@ enum Subcommands {
     List(list::List),
     /// The zones and their networks
     Zone(zone::Zone),
+    /// Reputation from outside
+    Feed(feed::Feed),
     /// How an address is judged, step by step
     Explain(explain::Explain),
     /// Compare what should be enforced with what the kernel holds; exit 1 on a difference
@@ -153,6 +156,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Exempt(exempt) => exempt.execute(context),
         Subcommands::List(list) => list.execute(context),
         Subcommands::Zone(zone) => zone.execute(context),
+        Subcommands::Feed(feed) => feed.execute(context),
         Subcommands::Explain(explain) => explain.execute(context),
         Subcommands::Verify => verify::execute(context),
         Subcommands::Report(report) => report.execute(context),

@@ -37,6 +37,8 @@ use std::{
 
 pub use detection::DetectionSettings;
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
+pub(crate) use feeds::read_key;
+
 pub use error::{Mistake, Mistakes, Severity};
 pub use feed::{Feed, Lapi};
 pub use networks::Networks;

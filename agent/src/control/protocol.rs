@@ -75,6 +75,21 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// The feeds: [`super::report::FeedRows`].
+    FeedList,
+    /// One feed: [`crate::feed::FeedState`].
+    FeedShow {
+        /// Its name.
+        name: String,
+    },
+    /// Looks at a feed now and answers what came of it.
+    FeedRefresh {
+        /// Its name.
+        name: String,
+        /// Takes it over whatever it is: empty, or changed by more than is believed.
+        #[serde(default)]
+        force: bool,
+    },
     /// How an address is judged in the kernel, or a request that comes through proxies, step by step:
     /// [`crate::policy::explain::Explanation`].
     Explain {
@@ -245,12 +260,15 @@ impl Request {
             | Self::Explain { .. }
             | Self::Verify
             | Self::Report { .. }
+            | Self::FeedList
+            | Self::FeedShow { .. }
             | Self::Events { .. } => Role::Reader,
             Self::Mode { set: Some(_), .. }
             | Self::ModeConfirm
             | Self::Block { .. }
             | Self::Unblock { .. }
             | Self::Exempt { .. }
+            | Self::FeedRefresh { .. }
             | Self::Reload
             | Self::Detach => Role::Operator,
         }

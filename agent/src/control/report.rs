@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::decision::Decision;
 
+pub use crate::feed::{BadPart, FeedState, Health};
+
 /// `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,8 +48,18 @@ pub struct Status {
     pub proxied: ProxiedReport,
     /// Signals of sign-ins and what detection made of them.
     pub detection: BTreeMap<String, u64>,
+    /// The feeds.
+    pub feeds: Vec<FeedState>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+}
+
+/// `feed list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FeedRows {
+    /// In the order of the configuration.
+    pub feeds: Vec<FeedState>,
 }
 
 /// Requests that were judged behind proxies, since the agent's start.

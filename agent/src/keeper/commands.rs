@@ -49,6 +49,7 @@ impl Keeper {
                 limit,
                 since_ms,
             } => return self.ask_impact(limit, since_ms, reply),
+            Request::FeedRefresh { name, force } => return self.refresh_feed(name, force, reply),
             request => request,
         };
         // Whoever asked may be gone; what was asked for is done all the same.
@@ -116,14 +117,16 @@ impl Keeper {
                     format!("there is no zone \"{name}\"; `edgeward zone list` shows them"),
                 )),
             },
+            Request::FeedList => data(self.feed_rows()),
+            Request::FeedShow { name } => self.feed_row(&name),
             request @ Request::Explain { .. } => self.explained(request),
             Request::Report { what, limit, .. } => self.reported(what, limit),
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),
-            Request::Events { .. } => Err(Failure::new(
+            Request::FeedRefresh { .. } | Request::Events { .. } => Err(Failure::new(
                 FailureKind::Internal,
-                "events are answered by the control server",
+                "it is answered elsewhere",
             )),
         }
     }

@@ -6,10 +6,15 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::Keeper;
+use super::{
+    Keeper,
+    commands::{Answer, data},
+};
 use crate::{
     config::Config,
+    control::{Failure, FailureKind, report::FeedRows},
     datapath::netlink,
+    feed, lapi,
     policy::{
         clock::Now,
         decision::{Decision, Kind},
@@ -119,6 +124,96 @@ impl Held {
 }
 
 impl Keeper {
+    /// What was last good when the agent ended, before anything else is in force.
+    pub(super) fn restore_feeds(&mut self) {
+        let spared = self.spared();
+        let tables = feed::kept_tables(&self.config.state_dir, &self.config.feeds, &spared);
+        self.feeds = Feeds::new(tables, self.clock.now());
+    }
+
+    /// From now on those who fetch are told what concerns them.
+    pub(crate) fn command_feeds(&mut self, orders: feed::Orders) {
+        self.fetching = Some(orders);
+    }
+
+    /// From now on the local API is told of reloads.
+    pub(crate) fn command_lapi(&mut self, orders: lapi::Orders) {
+        self.lapi = Some(orders);
+    }
+
+    /// What is to be fetched.
+    pub(crate) fn feed_plan(&self) -> feed::Plan {
+        feed::Plan {
+            feeds: self.config.feeds.clone(),
+            spared: self.spared().into(),
+        }
+    }
+
+    /// Where those who fetch say how the feeds are.
+    pub(crate) fn feed_board(&self) -> feed::Board {
+        self.feed_board.clone()
+    }
+
+    /// After a reload: feeds that are gone are forgotten, the others are told.
+    pub(super) fn plan_feeds(&mut self) {
+        self.feeds.retain(&self.config);
+        if let Some(orders) = &self.fetching {
+            orders.plan(self.feed_plan());
+        }
+        if let Some(orders) = &self.lapi {
+            orders.set(self.config.lapi.clone());
+        }
+    }
+
+    pub(super) fn feed_rows(&self) -> FeedRows {
+        FeedRows {
+            feeds: self.feed_board.states(&self.config.feeds),
+        }
+    }
+
+    pub(super) fn feed_row(&self, name: &str) -> Answer {
+        match self
+            .feed_rows()
+            .feeds
+            .into_iter()
+            .find(|feed| feed.name == name)
+        {
+            Some(feed) => data(feed),
+            None => Err(no_feed(name)),
+        }
+    }
+
+    /// Those who fetch answer by themselves: the keeper never waits for them, since they wait for the keeper.
+    pub(super) fn refresh_feed(&self, name: String, forced: bool, reply: oneshot::Sender<Answer>) {
+        if !self.config.feeds.iter().any(|feed| feed.name == name) {
+            drop(reply.send(Err(no_feed(&name))));
+            return;
+        }
+        let Some(orders) = &self.fetching else {
+            return;
+        };
+        let refresh = feed::Refresh {
+            name,
+            forced,
+            reply,
+        };
+        if let Some(refresh) = orders.refresh(refresh) {
+            let busy = Failure::new(FailureKind::Unavailable, "feeds are busy; ask again");
+            drop(refresh.reply.send(Err(busy)));
+        }
+    }
+
+    /// What does not work, for `status`.
+    pub(super) fn feed_warnings(&self) -> Vec<String> {
+        let states = self.feed_board.states(&self.config.feeds);
+        let lapi = self.lapi.as_ref().and_then(lapi::Orders::problem);
+        states
+            .into_iter()
+            .filter_map(|state| Some(format!("feed \"{}\" {}", state.name, state.error?)))
+            .chain(lapi)
+            .collect()
+    }
+
     /// Takes over what a feed says and puts the difference in force.
     pub(super) fn feed_updated(&mut self, update: FeedUpdate) {
         let FeedUpdate { table, done } = update;
@@ -220,6 +315,13 @@ impl Keeper {
             own.into_iter().map(host_network),
         )
     }
+}
+
+fn no_feed(name: &str) -> Failure {
+    Failure::new(
+        FailureKind::NotFound,
+        format!("there is no feed \"{name}\"; `edgeward feed list` shows them"),
+    )
 }
 
 fn now_s(now: Now) -> u32 {

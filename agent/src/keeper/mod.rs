@@ -7,7 +7,6 @@
 mod attack;
 mod commands;
 mod decisions;
-#[allow(dead_code, reason = "feeds are fetched next")]
 mod feeds;
 mod guard;
 mod kernel_events;
@@ -29,11 +28,12 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::{feeds::Feeds, published::Published};
 pub(crate) use self::{
+    feeds::FeedUpdate,
     kernel_events::{EventContext, forward},
     work::{Detected, WORK_QUEUED_MAX, Work},
 };
+use self::{feeds::Feeds, published::Published};
 use crate::{
     clock::Clock,
     config::{Config, Interfaces},
@@ -41,7 +41,9 @@ use crate::{
     datapath::{Change, Datapath, EventRing, Sizes},
     deferred::{self, Deferred},
     detection::Orders,
+    feed,
     gate::Gate,
+    lapi,
     origins::Origins,
     policy::{
         classes::Classes,
@@ -76,6 +78,12 @@ pub(crate) struct Keeper {
     deferred: Deferred,
     /// What feeds say.
     feeds: Feeds,
+    /// How the feeds are.
+    feed_board: feed::Board,
+    /// How those who fetch are reached; absent until they run.
+    fetching: Option<feed::Orders>,
+    /// How the local API for bouncers is reached; absent until it runs.
+    lapi: Option<lapi::Orders>,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
     /// Services under attack, by name: a reload may give them other places.
@@ -147,6 +155,9 @@ impl Keeper {
             origins: shared.origins,
             deferred,
             feeds: Feeds::default(),
+            feed_board: feed::Board::default(),
+            fetching: None,
+            lapi: None,
             detection: None,
             attacked: BTreeSet::new(),
             evicted: Evicted::default(),
@@ -154,6 +165,7 @@ impl Keeper {
             missing_interfaces: Vec::new(),
             done: false,
         };
+        keeper.restore_feeds();
         let change = keeper.reconcile()?;
         info!(?change, "the kernel holds what it should");
         keeper.attach()?;

@@ -59,6 +59,7 @@ impl Keeper {
             events: events(&counters),
             proxied: self.proxied(),
             detection: self.detection(),
+            feeds: self.feed_rows().feeds,
             warnings: self.warnings(),
         })
     }
@@ -195,6 +196,7 @@ impl Keeper {
         let mut warnings = self.notices.clone();
         warnings.extend(self.config.warnings.iter().map(ToString::to_string));
         warnings.extend(self.deferred.warnings());
+        warnings.extend(self.feed_warnings());
         let detection = self.detection.as_ref().map(Orders::report);
         warnings.extend(detection.iter().flat_map(|report| report.warnings.clone()));
         let steering = self.datapath.steering().ok();

@@ -110,6 +110,7 @@ impl Keeper {
             }
         };
         self.roles.send_replace(roles);
+        self.plan_feeds();
         self.notices.clear();
         let mut notes = Vec::new();
         if !self.order(Order::Set(Box::new(detection::settings(&self.config)))) {

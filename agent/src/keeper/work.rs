@@ -19,7 +19,6 @@ pub(crate) enum Work {
     /// What detection found.
     Detected(Vec<Detected>),
     /// What a feed says now.
-    #[allow(dead_code, reason = "feeds are fetched next")]
     Feed(FeedUpdate),
 }
 

@@ -56,6 +56,23 @@ impl Draft {
         }
     }
 
+    /// For what was written down: entries come by [`Draft::add`], with the numbers of these reasons.
+    #[must_use]
+    pub fn restored(entries_max: usize, reasons: Vec<Box<str>>) -> Self {
+        let numbers = (0..)
+            .zip(&reasons)
+            .skip(1)
+            .map(|(number, reason)| (reason.clone(), number))
+            .collect();
+        Self {
+            entries_max,
+            reasons,
+            numbers,
+            hosts4: Vec::new(),
+            nets: Vec::new(),
+        }
+    }
+
     /// How many entries there are, repeated ones included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -111,6 +111,18 @@ impl Entries {
         }
     }
 
+    /// Every entry, in any order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpNet, Meta)> + '_ {
+        let unchanged = |(prefix, _): &(IpNet, Meta)| {
+            self.changes.is_empty() || !self.changes.contains_key(&Key::of(*prefix))
+        };
+        let changes = self
+            .changes
+            .iter()
+            .filter_map(|(key, meta)| Some((key.prefix()?, (*meta)?)));
+        self.base.iter().filter(unchanged).chain(changes)
+    }
+
     /// With a base of its own, and no changes.
     pub(super) fn rebuilt(&self) -> Self {
         Self::new(&self.flat())
@@ -118,12 +130,7 @@ impl Entries {
 
     /// Base and changes as one.
     fn flat(&self) -> Desired {
-        let unchanged = |(prefix, _): &(IpNet, Meta)| !self.changes.contains_key(&Key::of(*prefix));
-        let changes = self
-            .changes
-            .iter()
-            .filter_map(|(key, meta)| Some((key.prefix()?, (*meta)?)));
-        Desired::from_entries(self.base.iter().filter(unchanged).chain(changes))
+        Desired::from_entries(self.iter())
     }
 
     #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Everything a proxied request is judged by, as one immutable value: the entries and zones that the
 //! kernel holds, the services and the mode. A request sees one snapshot from its head to its answer.
 
+mod enforced;
 mod entries;
 mod judge;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use edgeward_ebpf::{
 };
 use ipnet::IpNet;
 
+pub use self::enforced::{Enforced, enforced_about};
 use self::{entries::Entries, zones::Zones};
 use super::{
     attack::Tightening,

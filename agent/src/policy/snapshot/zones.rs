@@ -1,6 +1,6 @@
 //! The zones that an address is in, as the kernel's zone tries have them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use edgeward_ebpf::abi::{ZoneValue, zone};
 use ipnet::IpNet;
@@ -39,6 +39,17 @@ impl Zones {
             v4: Nets::new(v4),
             v6: Nets::new(v6),
         }
+    }
+
+    /// Every prefix with what is said of it.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpNet, &ZoneValue)> + '_ {
+        let v4 = self.v4.iter().filter_map(|(net, length, value)| {
+            Some((IpNet::new(Ipv4Addr::from(net).into(), length).ok()?, value))
+        });
+        let v6 = self.v6.iter().filter_map(|(net, length, value)| {
+            Some((IpNet::new(Ipv6Addr::from(net).into(), length).ok()?, value))
+        });
+        v4.chain(v6)
     }
 
     /// Uses of the zones that hold an address, bits of [`zone`]; blocked ones are entries.
