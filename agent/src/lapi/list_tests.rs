@@ -55,7 +55,7 @@ fn list(mode: Mode, decisions: &[Decision], exempt: &[&str]) -> List {
         &config,
         &Held {
             mode,
-            policy: policy_word(&config, mode),
+            policy: policy_word(&config, mode, false),
             entries: &entries,
             zones: &ZoneTable::build(&config.zones, [], NOW),
             classes: &classes,
