@@ -23,5 +23,6 @@ mod random;
 pub mod replay;
 pub mod signal;
 pub mod store;
+pub mod training;
 
 pub use agent::run;

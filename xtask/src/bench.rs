@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{lab, packages};
+use crate::{lab, packages, peers};
 
 pub(crate) fn run(arguments: &lab::Arguments) -> Result<()> {
+    peers::ensure()?;
     lab::run("edgeward-bench", packages::TEST, arguments)
 }

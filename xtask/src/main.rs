@@ -16,6 +16,7 @@ mod lab;
 mod linker;
 mod lint;
 mod packages;
+mod peers;
 mod proxies;
 mod reproducible;
 mod setup;

@@ -4,9 +4,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{build_ebpf, cargo, lab, shell};
+use crate::{build_ebpf, cargo, lab, peers, shell};
 
 pub(crate) fn run(arguments: &lab::Arguments) -> Result<()> {
+    if arguments.arguments.iter().any(|word| word == "peers") {
+        peers::ensure()?;
+    }
     // The agent's library embeds the program, also where only its detectors are wanted.
     build_ebpf::build(false)?;
     let program = cargo::built(

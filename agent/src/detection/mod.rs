@@ -210,6 +210,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         block_score: config.reputation.block,
         limit_score: config.reputation.limit,
         sees_requests: Services::NONE,
+        learned: None,
     }
 }
 

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    detect::{Capacity, Detectors, NetworkKey, SourceKey, Thresholds},
+    detect::{Capacity, Detection, DetectionSet, Detectors, NetworkKey, SourceKey, Thresholds},
+    model::Learned,
     reputation::{Lifetimes, Reputation, Scope, Standing, Term},
     signal::{Flow, Signal},
 };
@@ -25,6 +26,8 @@ pub struct Settings {
     /// Services whose requests are seen before they are answered (gateway, decision endpoints), so that they can
     /// be refused by user and user agent. In the kernel only the source is known.
     pub sees_requests: Services,
+    /// A model beside the rules.
+    pub learned: Option<Learned>,
 }
 
 /// A set of services, by their place in the configuration.
@@ -68,9 +71,11 @@ impl Defence {
     /// A defence that has seen nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        let mut detectors = Detectors::new(settings.thresholds, settings.capacity);
+        detectors.ask(settings.learned.map(|learned| learned.model));
         Self {
             settings,
-            detectors: Detectors::new(settings.thresholds, settings.capacity),
+            detectors,
             reputation: Reputation::new(settings.lifetimes, settings.capacity.sources_max),
         }
     }
@@ -81,6 +86,8 @@ impl Defence {
         self.settings = settings;
         self.detectors
             .set(settings.thresholds, settings.capacity, now_ms);
+        self.detectors
+            .ask(settings.learned.map(|learned| learned.model));
         self.reputation
             .set(settings.lifetimes, settings.capacity.sources_max, now_ms);
     }
@@ -172,7 +179,7 @@ impl Defence {
     /// Learns from an attempt that was let on; says which reputations that begins.
     pub fn learn(&mut self, signal: &Signal) -> [Option<Decided>; SCOPES] {
         let observed = self.detectors.observe(signal);
-        let observed = observed.without(self.settings.thresholds.simulated);
+        let observed = observed.without(self.settings.simulated());
         let sees_requests = self.settings.sees_requests.has(signal.service);
         // Requests of a distributed attack are refused by what they look like, and people at home are told from
         // them; where only the source is known, it is refused for a short time.
@@ -205,6 +212,11 @@ impl Defence {
                 .note(scope, findings, term, signal.time_ms)?;
             Some(Decided { scope, standing })
         })
+    }
+
+    /// Describes sources to whoever trains a model.
+    pub const fn describe(&mut self) {
+        self.detectors.describe();
     }
 
     /// What is set.
@@ -273,6 +285,18 @@ impl Services {
     }
 }
 
+impl Settings {
+    /// What only counts: the detections that the operator named, and a model that is not to decide.
+    #[must_use]
+    pub fn simulated(&self) -> DetectionSet {
+        let simulated = self.thresholds.simulated;
+        match self.learned {
+            Some(learned) if !learned.decides => simulated.with(Detection::LearnedModel),
+            _ => simulated,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -282,6 +306,7 @@ impl Default for Settings {
             block_score: 80,
             limit_score: 40,
             sees_requests: Services::ALL,
+            learned: None,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod impact;
 pub mod limits;
 pub mod listing;
 pub mod mode;
+pub mod model;
 pub mod nested;
 pub mod path;
 pub mod prefix;

@@ -9,6 +9,8 @@ use std::{
 use edgeward::{
     policy::{
         defence::{Services, Settings},
+        detect::{Detection, DetectionSet},
+        model::{Learned, Model},
         signal::{self, PseudonymKey, Signal},
     },
     replay::{Replay, report::Spread},
@@ -83,33 +85,84 @@ struct Attacker {
     delay: Option<u64>,
 }
 
+/// Who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decides {
+    /// The rules.
+    Rules,
+    /// The learned model that is shipped, alone.
+    Model,
+    /// Both.
+    Both,
+}
+
 /// Seeds that no threshold was tuned on.
 pub const SEEDS: [u64; 4] = [101, 102, 103, 104];
 
 /// Generates the traffic of each seed and runs detection over it.
 #[must_use]
-pub fn measure(seeds: &[u64], parameters: &Parameters, view: View) -> Measured {
+pub fn measure(
+    seeds: &[u64],
+    parameters: &Parameters,
+    view: View,
+    decides: Decides,
+    model: Option<Model>,
+) -> Measured {
     let mut measured = Measured::default();
     for seed in seeds {
         let attempts = generate(&Parameters {
             seed: *seed,
             ..*parameters
         });
-        measured.run(&attempts, view);
+        let mut replay = Replay::new(decides.settings(view, model), |_| false);
+        measured.add(&attempts, |attempt| replay.take(&seen(attempt, view)));
     }
     measured
 }
 
-impl Measured {
-    fn run(&mut self, attempts: &[Attempt], view: View) {
-        let settings = Settings {
+impl Decides {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Rules, Self::Model, Self::Both];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Model => "model",
+            Self::Both => "both",
+        }
+    }
+
+    /// What detection is set to.
+    #[must_use]
+    pub fn settings(self, view: View, model: Option<Model>) -> Settings {
+        let mut settings = Settings {
             sees_requests: view.services(),
             ..Settings::default()
         };
-        let mut replay = Replay::new(settings, |_| false);
+        if self != Self::Rules {
+            settings.learned = model.map(|model| Learned {
+                model,
+                decides: true,
+            });
+        }
+        if self == Self::Model {
+            let rules = Detection::ALL
+                .into_iter()
+                .filter(|one| *one != Detection::LearnedModel);
+            settings.thresholds.simulated = rules.fold(DetectionSet::default(), DetectionSet::with);
+        }
+        settings
+    }
+}
+
+impl Measured {
+    /// Adds what somebody who is shown all attempts refuses of them.
+    pub fn add(&mut self, attempts: &[Attempt], mut refuses: impl FnMut(&Attempt) -> bool) {
         let mut attackers: BTreeMap<(Attack, IpAddr), Attacker> = BTreeMap::new();
         for attempt in attempts {
-            let refused = replay.take(&seen(attempt, view));
+            let refused = refuses(attempt);
             let hit = u64::from(refused);
             match attempt.truth {
                 Truth::Person => {
@@ -295,7 +348,7 @@ mod tests {
     #[test]
     fn the_goals_are_met_on_seeds_that_nothing_was_tuned_on() {
         for view in [View::Requests, View::Direct] {
-            let measured = measure(&SEEDS, &Parameters::default(), view);
+            let measured = measure(&SEEDS, &Parameters::default(), view, Decides::Rules, None);
             let mut missed = measured.missed();
             // Where only sources can be refused, one that comes once or twice cannot be: see docs/detection.md.
             if view == View::Direct {
@@ -315,7 +368,7 @@ mod tests {
             attacks: false,
             ..Parameters::default()
         };
-        let measured = measure(&SEEDS, &quiet, View::Requests);
+        let measured = measure(&SEEDS, &quiet, View::Requests, Decides::Rules, None);
         assert!(measured.kinds.is_empty() && measured.sign_ins > 50_000);
         assert!(measured.missed().is_empty(), "{:?}", measured.missed());
     }

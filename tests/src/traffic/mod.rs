@@ -7,7 +7,9 @@ pub mod attacked;
 mod attacks;
 mod chance;
 pub mod measure;
+pub mod peers;
 mod people;
+pub mod train;
 mod write;
 
 use std::net::IpAddr;

@@ -23,6 +23,9 @@ pub enum Detection {
     /// Many users asked for in recovery or enrolment.
     #[serde(rename = "Account Enumeration")]
     AccountEnumeration,
+    /// What a learned model takes for an attack.
+    #[serde(rename = "Learned Model")]
+    LearnedModel,
 }
 
 /// How sure a detection is, and so what it leads to.
@@ -43,17 +46,18 @@ pub struct DetectionSet(u8);
 
 /// Detections of one prefix at one moment, each with its level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Findings([Option<Level>; 6]);
+pub struct Findings([Option<Level>; 7]);
 
 impl Detection {
     /// All of them, in the order of [`Findings`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PasswordSpray,
         Self::CredentialStuffing,
         Self::BruteForce,
         Self::LoginFailures,
         Self::UnknownUsers,
         Self::AccountEnumeration,
+        Self::LearnedModel,
     ];
 
     /// The name as events have it.
@@ -66,6 +70,7 @@ impl Detection {
             Self::LoginFailures => "Login Failures",
             Self::UnknownUsers => "Login failures with high unknown users count",
             Self::AccountEnumeration => "Account Enumeration",
+            Self::LearnedModel => "Learned Model",
         }
     }
 }

@@ -12,6 +12,7 @@
 pub mod detection;
 mod index;
 mod network;
+mod pace;
 mod source;
 mod spread;
 mod table;
@@ -25,13 +26,14 @@ pub use detection::{Detection, DetectionSet, Findings, Level};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use network::Network;
 use serde::{Deserialize, Serialize};
-use source::Source;
+use source::{Change, Source};
 use spread::{Pattern, Seen, UserWatch};
 pub use table::{Table, Worth};
 pub use thresholds::{Steps, Thresholds};
 use window::seconds;
 
 use super::{
+    model::{Feature, Features, Model, Opinion, logarithm},
     reputation::Scope,
     signal::{Flow, Outcome, Pseudonym, Signal},
 };
@@ -47,6 +49,25 @@ pub struct Detectors {
     users: Table<u64, UserWatch>,
     agents: Table<u64, Pattern>,
     everything: Pattern,
+    /// Of the configuration too.
+    #[serde(skip)]
+    model: Option<Model>,
+    /// Describe sources although there is no model: one is being trained.
+    #[serde(skip)]
+    describes: bool,
+    #[serde(skip)]
+    considered: Option<Considered>,
+}
+
+/// What a model was told of the latest attempt, and what it made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Considered {
+    /// Whose attempt it was.
+    pub source: SourceKey,
+    /// What was known.
+    pub features: Features,
+    /// What the model says, if there is one.
+    pub opinion: Option<Opinion>,
 }
 
 /// Most things remembered at a time. What is worth least gives way.
@@ -97,6 +118,9 @@ impl Detectors {
             users: Table::new(capacity.users_max),
             agents: Table::new(capacity.agents_max),
             everything: Pattern::default(),
+            model: None,
+            describes: false,
+            considered: None,
         }
     }
 
@@ -107,6 +131,7 @@ impl Detectors {
             (SourceKey::of(signal.client), NetworkKey::of(signal.client));
         let thresholds = self.thresholds;
         let mut observed = Observed::default();
+        self.considered = None;
         let Some(source) = self.sources.entry(source_key, now) else {
             return observed;
         };
@@ -120,6 +145,7 @@ impl Detectors {
             observed.source = source.judge(signal.time_ms, &change, &thresholds);
         }
         if !signs_in {
+            self.consider(signal, &change, &mut observed);
             return observed;
         }
         let known = change.trusted || source.is_office(signal.time_ms, &thresholds);
@@ -141,7 +167,27 @@ impl Detectors {
         }
         observed.user.add(Detection::BruteForce, user);
         observed.agent.add(Detection::CredentialStuffing, agent);
+        if failed {
+            self.consider(signal, &change, &mut observed);
+        }
         observed
+    }
+
+    /// Asks a model from now on, or none.
+    pub const fn ask(&mut self, model: Option<Model>) {
+        self.model = model;
+    }
+
+    /// Describes sources to whoever trains a model.
+    pub const fn describe(&mut self) {
+        self.describes = true;
+    }
+
+    /// What was considered about the latest attempt, where a model is asked or trained and the attempt failed or
+    /// asked for an account.
+    #[must_use]
+    pub const fn considered(&self) -> Option<&Considered> {
+        self.considered.as_ref()
     }
 
     /// Goes on under other settings; what no longer has room gives way.
@@ -179,7 +225,8 @@ impl Detectors {
     pub fn evidence(&self, scope: Scope, time_ms: u64) -> String {
         match scope {
             Scope::Source(key) => self.sources.get(key).map_or_else(String::new, |source| {
-                source.evidence(time_ms, &self.thresholds)
+                let counted = source.evidence(time_ms, &self.thresholds);
+                self.with_opinion(key, counted)
             }),
             Scope::Network(key) => self.networks.get(key).map_or_else(String::new, |network| {
                 network.evidence(time_ms, &self.thresholds)
@@ -256,6 +303,63 @@ impl Detectors {
             observed.joined.add(stuffing, Some(Level::High));
         } else if most || signal.outcome == Outcome::UnknownUser {
             observed.suspect.add(stuffing, Some(Level::High));
+        }
+    }
+
+    /// What the model makes of the source, now that everything is counted.
+    fn consider(&mut self, signal: &Signal, change: &Change, observed: &mut Observed) {
+        if self.model.is_none() && !self.describes {
+            return;
+        }
+        let features = self.features(signal, change);
+        let opinion = self.model.map(|model| model.consider(&features));
+        let level = opinion.and_then(|opinion| opinion.level);
+        // Who has done little by itself is refused for a short time only.
+        let own = features.get(Feature::FailuresLong) >= logarithm(OWN_FAILURES_MIN)
+            || features.get(Feature::Probes) >= logarithm(OWN_FAILURES_MIN);
+        let findings = if own {
+            &mut observed.source
+        } else {
+            &mut observed.joined
+        };
+        findings.add(Detection::LearnedModel, level);
+        self.considered = Some(Considered {
+            source: SourceKey::of(signal.client),
+            features,
+            opinion,
+        });
+    }
+
+    fn features(&self, signal: &Signal, change: &Change) -> Features {
+        let (time_ms, thresholds) = (signal.time_ms, &self.thresholds);
+        let mut features = Features::new(signal.user.is_some());
+        let source = SourceKey::of(signal.client);
+        let network = source.network();
+        if let Some(source) = self.sources.get(source) {
+            source.describe(time_ms, change, thresholds, &mut features);
+        }
+        if let Some(network) = self.networks.get(network) {
+            network.describe(time_ms, thresholds, &mut features);
+        }
+        self.everything
+            .describe_service(time_ms, thresholds, &mut features);
+        if let Some(agent) = signal.agent.and_then(|agent| self.agents.get(agent.bits())) {
+            agent.describe_agent(time_ms, thresholds, &mut features);
+        }
+        if let Some(watch) = signal.user.and_then(|user| self.users.get(user.bits())) {
+            watch.describe(time_ms, network.0, thresholds, &mut features);
+        }
+        features.complete();
+        features
+    }
+
+    /// Evidence about a source, with what the model says of its latest attempt.
+    fn with_opinion(&self, source: SourceKey, counted: String) -> String {
+        let considered = self.considered.filter(|one| one.source == source);
+        let opinion = considered.and_then(|considered| considered.opinion);
+        match opinion.filter(|opinion| opinion.level.is_some()) {
+            Some(opinion) => format!("{counted}; learned model: {opinion}"),
+            None => counted,
         }
     }
 
@@ -371,6 +475,8 @@ impl NetworkKey {
     }
 }
 
+/// Failures from which a source is judged by what it did itself.
+const OWN_FAILURES_MIN: u32 = 5;
 /// Sources that begin to fail for a hundred that begin to succeed, from which one failure is enough.
 const MOST_PERCENT: u32 = 300;
 const V4_MARK: u64 = 0xffff_ffff_0000_0000;

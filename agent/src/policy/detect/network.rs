@@ -3,6 +3,7 @@
 //! Neighbours of an attacker are not attackers, so a network is looked at only when several of its
 //! sources fail without ever succeeding, and few others succeed.
 
+use crate::policy::model::{Feature, Features};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -95,6 +96,20 @@ impl Network {
             long(|counts| counts.good),
             long(|counts| counts.failures)
         )
+    }
+}
+
+impl Network {
+    /// What a model is told of it: the other sources.
+    pub(super) fn describe(&self, time_ms: u64, thresholds: &Thresholds, features: &mut Features) {
+        let (_, long_s) = windows(thresholds);
+        let now = seconds(time_ms);
+        let long = |counter: fn(&Counts) -> u16| self.long.count(now, long_s, counter);
+        let failing = long(|counts| counts.failing);
+        let others = failing.saturating_sub(1);
+        let all = failing.saturating_add(long(|counts| counts.good));
+        features.count(Feature::NetworkFailing, others);
+        features.share(Feature::NetworkShare, others, all);
     }
 }
 

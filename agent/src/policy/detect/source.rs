@@ -4,18 +4,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     detection::{Detection, Findings, Level},
+    pace::Pace,
     table::Worth,
     thresholds::Thresholds,
     users::{Noted, Tried, Users},
     window::{Advance, Sliding, seconds},
 };
-use crate::policy::signal::{Flow, Outcome, Signal};
+use crate::policy::{
+    model::{Feature, Features},
+    signal::{Flow, Outcome, Signal},
+};
 
 /// One source.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Source {
     short: Sliding<Counts>,
-    long: Sliding<Counts>,
+    long: Sliding<LongCounts>,
+    pace: Pace,
     users: Users,
     /// Distinct users of the stretch before: failed, succeeded, probed.
     before: [u16; 3],
@@ -24,13 +29,18 @@ pub(super) struct Source {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Counts {
     failures: u16,
-    successes: u16,
     /// Users that failed here for the first time.
     fresh: u16,
     /// Users that do not exist, for the first time; without names, such failures.
     unknown: u16,
     /// Users that recovery or enrolment asked for, for the first time; without names, such requests.
     probes: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct LongCounts {
+    counts: Counts,
+    successes: u16,
 }
 
 /// What a signal changed about a source, for those that look at many sources.
@@ -87,7 +97,7 @@ impl Source {
                 self.users = Users::default();
             }
         }
-        let failures = self.long.count(now, long_s, |counts| counts.failures);
+        let failures = self.long.count(now, long_s, |long| long.counts.failures);
         let successes = self.long.count(now, long_s, |counts| counts.successes);
         let Some(tried) = tried(signal) else {
             return Change {
@@ -103,9 +113,13 @@ impl Source {
             },
         };
         let unknown = signal.outcome == Outcome::UnknownUser;
-        for window in [&mut self.short, &mut self.long] {
-            window.current().add(tried, noted.fresh, unknown);
-        }
+        self.pace.note(now, long_s, signal.agent);
+        self.short.current().add(tried, noted.fresh, unknown);
+        let long = self.long.current();
+        long.counts.add(tried, noted.fresh, unknown);
+        long.successes = long
+            .successes
+            .saturating_add(u16::from(tried == Tried::Succeeded));
         let users_failed = u32::from(self.users.distinct().failed).saturating_add(self.long.faded(
             self.before[0],
             now,
@@ -182,6 +196,33 @@ impl Source {
         told
     }
 
+    /// What a model is told of it, after a signal that [`Self::observe`] has counted.
+    pub(super) fn describe(
+        &self,
+        time_ms: u64,
+        change: &Change,
+        thresholds: &Thresholds,
+        features: &mut Features,
+    ) {
+        let facts = self.facts(time_ms, thresholds);
+        features.count(Feature::FailuresShort, facts.failures_short);
+        features.count(Feature::FailuresLong, facts.failures_long);
+        features.count(Feature::UsersFailed, facts.failed);
+        features.count(Feature::Probes, facts.probed.max(facts.probes_short));
+        let (good, bad) = facts.good_and_bad();
+        features.share(Feature::SuccessShare, good, good.saturating_add(bad));
+        let alone = u16::from(facts.successes_long == 0);
+        features.set(Feature::NoSuccess, f32::from(alone));
+        if features.named() {
+            let each = facts.failures_long / facts.failed.max(1);
+            features.count(Feature::TriesEach, each);
+            features.count(Feature::UserFailures, change.user.failures.into());
+            let unknown = facts.unknown_long.min(facts.failed);
+            features.share(Feature::UnknownShare, unknown, facts.failed);
+        }
+        self.pace.describe(features);
+    }
+
     /// Bytes that the source takes, with its heap.
     #[cfg(test)]
     #[must_use]
@@ -193,17 +234,17 @@ impl Source {
         let now = seconds(time_ms);
         let (short_s, long_s) = windows(thresholds);
         let short = |counter: fn(&Counts) -> u16| self.short.count(now, short_s, counter);
-        let long = |counter: fn(&Counts) -> u16| self.long.count(now, long_s, counter);
+        let long = |counter: fn(&LongCounts) -> u16| self.long.count(now, long_s, counter);
         let [failed, succeeded, probed] =
             self.before.map(|users| self.long.faded(users, now, long_s));
         let distinct = self.users.distinct();
         Facts {
             failures_short: short(|counts| counts.failures),
-            failures_long: long(|counts| counts.failures),
-            successes_long: long(|counts| counts.successes),
+            failures_long: long(|long| long.counts.failures),
+            successes_long: long(|long| long.successes),
             fresh_short: short(|counts| counts.fresh),
             unknown_short: short(|counts| counts.unknown),
-            unknown_long: long(|counts| counts.unknown),
+            unknown_long: long(|long| long.counts.unknown),
             probes_short: short(|counts| counts.probes),
             failed: failed.saturating_add(distinct.failed.into()),
             succeeded: succeeded.saturating_add(distinct.succeeded.into()),
@@ -216,7 +257,7 @@ impl Worth for Source {
     /// Attackers and offices are worth more than sources with a success or two; old ones less.
     fn worth(&self, time_s: u32) -> u32 {
         let day = 86_400;
-        let failures = self.long.count(time_s, day, |counts| counts.failures);
+        let failures = self.long.count(time_s, day, |long| long.counts.failures);
         let successes = self.long.count(time_s, day, |counts| counts.successes);
         failures.saturating_mul(4).saturating_add(successes)
     }
@@ -230,9 +271,8 @@ impl Counts {
                 self.unknown = self.unknown.saturating_add(u16::from(fresh && unknown));
                 &mut self.failures
             }
-            Tried::Succeeded => &mut self.successes,
             Tried::Probed if fresh => &mut self.probes,
-            Tried::Probed => return,
+            Tried::Probed | Tried::Succeeded => return,
         };
         *counter = counter.saturating_add(1);
     }
@@ -242,13 +282,17 @@ impl Facts {
     /// Counted in users where they are known: an own account of the attacker counts once, however often
     /// it signs in.
     const fn is_office(&self, thresholds: &Thresholds) -> bool {
-        let (good, bad) = if self.failed.saturating_add(self.succeeded) > 0 {
+        let (good, bad) = self.good_and_bad();
+        let all = good.saturating_add(bad) as u64;
+        good as u64 * 100 > thresholds.success_percent_max as u64 * all
+    }
+
+    const fn good_and_bad(&self) -> (u32, u32) {
+        if self.failed.saturating_add(self.succeeded) > 0 {
             (self.succeeded, self.failed)
         } else {
             (self.successes_long, self.failures_long)
-        };
-        let all = good.saturating_add(bad) as u64;
-        good as u64 * 100 > thresholds.success_percent_max as u64 * all
+        }
     }
 
     fn many_users(&self, thresholds: &Thresholds, findings: &mut Findings) {

@@ -10,6 +10,7 @@ use super::{
     thresholds::Thresholds,
     window::{Sliding, seconds},
 };
+use crate::policy::model::{Feature, Features};
 
 /// One user, seen over all sources.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -105,6 +106,25 @@ impl UserWatch {
         self.trusted.into_iter().filter(|mark| *mark != 0)
     }
 
+    /// What a model is told of the user.
+    pub(super) fn describe(
+        &self,
+        time_ms: u64,
+        network: u64,
+        thresholds: &Thresholds,
+        features: &mut Features,
+    ) {
+        let now = seconds(time_ms);
+        let (short_s, long_s) = windows(thresholds);
+        let short = self.short.count(now, short_s, |sources| *sources);
+        let long = self.long.count(now, long_s, |sources| *sources);
+        // The first source is the user's own.
+        features.count(Feature::UserSources, short.saturating_sub(1));
+        features.count(Feature::UserSourcesLong, long.saturating_sub(1));
+        let at_home = u16::from(self.trusts(network));
+        features.set(Feature::AtHome, f32::from(at_home));
+    }
+
     fn trust(&mut self, network: u64) {
         if !self.trusts(network) {
             remember(&mut self.trusted, &mut self.next_trusted, mark(network));
@@ -198,6 +218,46 @@ impl Pattern {
             .then_some(percent)
     }
 }
+
+impl Pattern {
+    /// What a model is told of the whole service.
+    pub(super) fn describe_service(
+        &self,
+        time_ms: u64,
+        thresholds: &Thresholds,
+        features: &mut Features,
+    ) {
+        let now = seconds(time_ms);
+        let (short_s, _) = windows(thresholds);
+        let failing = self.short.count(now, short_s, |counts| counts.failing);
+        let good = self.short.count(now, short_s, |counts| counts.good);
+        if failing >= FAILING_MIN {
+            features.count(Feature::Surge, failing.saturating_mul(10) / good.max(1));
+        }
+    }
+
+    /// What a model is told of a user agent.
+    pub(super) fn describe_agent(
+        &self,
+        time_ms: u64,
+        thresholds: &Thresholds,
+        features: &mut Features,
+    ) {
+        let now = seconds(time_ms);
+        let (short_s, long_s) = windows(thresholds);
+        let long = |counter: fn(&PatternCounts) -> u16| self.long.count(now, long_s, counter);
+        let (failing, good) = (long(|counts| counts.failing), long(|counts| counts.good));
+        let all = failing.saturating_add(good);
+        if all >= FAILING_MIN {
+            features.share(Feature::AgentShare, failing, all);
+        }
+        let short = self.short.count(now, short_s, |counts| counts.failing);
+        features.count(Feature::AgentFailing, short);
+    }
+}
+
+/// Sources from which their share says something.
+const FAILING_MIN: u32 = 5;
 
 impl Worth for Pattern {
     fn worth(&self, time_s: u32) -> u32 {

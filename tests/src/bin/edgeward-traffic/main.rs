@@ -8,9 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use edgeward::policy::model::Model;
 use lab::traffic::{
     Format, Parameters, attacked, generate,
-    measure::{SEEDS, View, measure},
+    measure::{Decides, SEEDS, View, measure},
+    train::{TRAINING_SEEDS, TUNING_SEEDS, train},
     write,
 };
 
@@ -50,6 +52,17 @@ enum Task {
         /// The same seed, the same traffic
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Train the model that is shipped, on seeds of its own
+    Train {
+        /// Where to [default: standard output]
+        #[arg(long, value_name = "agent/src/policy/model/shipped.txt")]
+        out: Option<PathBuf>,
+    },
+    /// Measure rules, model and both on seeds to tune by
+    Tune {
+        /// The model [default: the one that is shipped]
+        model: Option<PathBuf>,
     },
     /// Measure detection on seeds that nothing was tuned on; exit 1 if a goal is missed
     Measure {
@@ -107,7 +120,46 @@ fn main() -> Result<()> {
             complain(&measured.missed())
         }
         Task::Measure { into } => measure_all(into),
+        Task::Train { out } => train_shipped(out),
+        Task::Tune { model } => tune(model),
     }
+}
+
+fn train_shipped(out: Option<PathBuf>) -> Result<()> {
+    let trained = train(&TRAINING_SEEDS)?;
+    eprintln!(
+        "named: {:?}; nameless: {:?}",
+        trained.named, trained.nameless
+    );
+    let text = format!(
+        "# Trained on the project's generator: cargo xtask traffic train --out agent/src/policy/model/shipped.txt\n{}",
+        trained.model
+    );
+    match out {
+        None => print!("{text}"),
+        Some(path) => fs::write(&path, text).with_context(|| path.display().to_string())?,
+    }
+    Ok(())
+}
+
+fn tune(model: Option<PathBuf>) -> Result<()> {
+    let model = match model {
+        None => Model::shipped()?,
+        Some(path) => Model::parse(&fs::read_to_string(path)?)?,
+    };
+    for view in [View::Requests, View::Direct, View::AccessLog] {
+        for decides in Decides::ALL {
+            let measured = measure(
+                &TUNING_SEEDS,
+                &Parameters::default(),
+                view,
+                decides,
+                Some(model),
+            );
+            println!("{view:?} {}\n{}", decides.name(), measured.table());
+        }
+    }
+    Ok(())
 }
 
 fn measure_all(into: Option<PathBuf>) -> Result<()> {
@@ -138,7 +190,7 @@ fn measure_all(into: Option<PathBuf>) -> Result<()> {
             "The first, for 2,000 people over three days: four attempts of five are attacks",
         ),
     ] {
-        let measured = measure(&SEEDS, &parameters, view);
+        let measured = measure(&SEEDS, &parameters, view, Decides::Rules, None);
         text.push_str(&format!("### {title}\n\n{}\n", measured.table()));
         let goals: Vec<String> = measured.missed().into_iter().collect();
         if goals.is_empty() {
