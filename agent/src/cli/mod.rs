@@ -2,6 +2,7 @@
 //!
 //! One file a command; each makes a request, prints its data and leaves the rest to this one.
 
+mod attack;
 mod block;
 mod check;
 mod events;
@@ -80,6 +81,8 @@ enum Subcommands {
     Explain(explain::Explain),
     /// Compare what should be enforced with what the kernel holds; exit 1 on a difference
     Verify,
+    /// Which services are under attack, or say that they are or are not
+    Attack(attack::Attack),
     /// What has gathered over time
     Report(report::Report),
     /// The latest events
@@ -159,6 +162,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Feed(feed) => feed.execute(context),
         Subcommands::Explain(explain) => explain.execute(context),
         Subcommands::Verify => verify::execute(context),
+        Subcommands::Attack(attack) => attack.execute(context),
         Subcommands::Report(report) => report.execute(context),
         Subcommands::Events(events) => events.execute(context),
         Subcommands::Replay(replay) => replay.execute(context),

@@ -125,6 +125,26 @@ pub enum Request {
         #[serde(default)]
         since_ms: Option<u64>,
     },
+    /// Which services are under attack: [`super::report::AttackReport`].
+    AttackStatus,
+    /// Declares an attack: [`super::report::AttackReport`].
+    AttackStart {
+        /// On which service; on all, if absent.
+        #[serde(default)]
+        service: Option<String>,
+        /// For how long; an hour if absent, a week at most.
+        #[serde(default)]
+        for_ms: Option<u64>,
+    },
+    /// Says that there is no attack: [`super::report::AttackReport`].
+    AttackEnd {
+        /// On which service; on none, if absent.
+        #[serde(default)]
+        service: Option<String>,
+        /// For how long the model declares none; an hour if absent, a week at most.
+        #[serde(default)]
+        for_ms: Option<u64>,
+    },
     /// The latest events, oldest first, and then each new one if `follow`.
     Events {
         /// Stays and streams.
@@ -262,6 +282,7 @@ impl Request {
             | Self::Report { .. }
             | Self::FeedList
             | Self::FeedShow { .. }
+            | Self::AttackStatus
             | Self::Events { .. } => Role::Reader,
             Self::Mode { set: Some(_), .. }
             | Self::ModeConfirm
@@ -269,6 +290,8 @@ impl Request {
             | Self::Unblock { .. }
             | Self::Exempt { .. }
             | Self::FeedRefresh { .. }
+            | Self::AttackStart { .. }
+            | Self::AttackEnd { .. }
             | Self::Reload
             | Self::Detach => Role::Operator,
         }

@@ -62,6 +62,55 @@ pub struct FeedRows {
     pub feeds: Vec<FeedState>,
 }
 
+/// `attack`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttackReport {
+    /// Attacks are declared without an operator.
+    pub detects: bool,
+    /// Every service; one without a name where none is configured.
+    pub services: Vec<AttackRow>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttackRow {
+    /// Its name.
+    pub service: String,
+    /// Under attack, by whoever's word.
+    pub attacked: bool,
+    /// Since when.
+    pub since: Option<u64>,
+    /// Who declared it: `model`, `operator`, or `lapsed` (the time of an operator's word ran out while the model saw
+    /// an attack).
+    pub cause: Option<String>,
+    /// What an operator says, `attack` or `no attack`, while that holds.
+    pub operator: Option<String>,
+    /// Until when it holds.
+    pub operator_until: Option<u64>,
+    /// Since when the model sees an attack, in force or not.
+    pub model_since: Option<u64>,
+    /// Hours that the model knows.
+    pub hours_known: u64,
+    /// What is counted against what is usual, since a rise began.
+    pub evidence: Vec<AttackEvidence>,
+}
+
+/// One statistic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttackEvidence {
+    /// `sources`, `failures`, `users`, `unknown_users`: of strangers.
+    pub statistic: String,
+    /// How many there were.
+    pub observed: f64,
+    /// How many would have been usual.
+    pub expected: f64,
+    /// How sure a rise is, in nats.
+    pub score: f64,
+}
+
 /// Requests that were judged behind proxies, since the agent's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{
-    defence::{Decided, Defence, Judged, Settings},
+    attack::{self, AttackModel, Change, Standing},
+    defence::{Decided, Defence, Judged, Services, Settings},
     detect::SourceKey,
     impact::{Hit, Impact},
     reputation::Scope,
@@ -22,6 +23,12 @@ pub(super) struct Core {
     positions: BTreeMap<String, Vec<u8>>,
     counts: Counts,
     impact: Impact,
+    attack: AttackModel,
+    /// The services that the model's numbers mean, by their place.
+    services: Vec<String>,
+    /// Starts and ends of attacks that the keeper has not been told of.
+    #[serde(skip)]
+    changes: Vec<Change>,
 }
 
 /// Sums since the state was first made.
@@ -54,21 +61,100 @@ pub(super) enum Entry {
     Batch(Vec<Attempt>, Option<(String, Vec<u8>)>),
     /// What is held against a prefix is forgotten.
     Forget(IpNet),
+    /// An operator says that a service is under attack, or is not.
+    Attack {
+        service: u16,
+        attacked: bool,
+        at_ms: u64,
+        for_ms: u64,
+    },
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings) -> Self {
+    /// `seed` is a secret.
+    pub(super) fn new(settings: Settings, seed: u64) -> Self {
         Self {
             defence: Defence::new(settings),
             positions: BTreeMap::new(),
             counts: Counts::default(),
             impact: Impact::default(),
+            attack: AttackModel::new(attack::Settings::default(), seed),
+            services: Vec::new(),
+            changes: Vec::new(),
         }
     }
 
     /// Goes on under other settings.
     pub(super) fn set(&mut self, settings: Settings, now_ms: u64) {
         self.defence.set(settings, now_ms);
+    }
+
+    /// Follows these services from now on; whether they stand elsewhere than before, so that what is written down
+    /// must be written anew.
+    pub(super) fn follow(&mut self, settings: attack::Settings, services: Vec<String>) -> bool {
+        let moved = self.services != services;
+        let before = std::mem::replace(&mut self.services, services);
+        let now = &self.services;
+        self.attack.resume(settings, |number| {
+            if before.is_empty() {
+                return Some(number);
+            }
+            let name = before.get(usize::from(number))?;
+            let place = now.iter().position(|service| service == name)?;
+            u16::try_from(place).ok()
+        });
+        // What the log of an earlier agent changed is told as it now stands.
+        self.changes.clear();
+        self.tighten();
+        moved
+    }
+
+    /// Lets the model judge the present.
+    pub(super) fn tick(&mut self, now_ms: u64) {
+        let changes = self.attack.tick(now_ms);
+        if !changes.is_empty() {
+            self.changes.extend(changes);
+            self.tighten();
+        }
+    }
+
+    /// Starts and ends of attacks since the last time.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// How each service stands.
+    pub(super) fn standings(&mut self, now_ms: u64) -> Vec<Standing> {
+        self.attack.standings(now_ms)
+    }
+
+    /// Whether attacks are declared without an operator.
+    pub(super) const fn detects_attacks(&self) -> bool {
+        self.attack.settings().detect
+    }
+
+    /// The name of a service; empty where there is none.
+    pub(super) fn service(&self, number: u16) -> &str {
+        self.services
+            .get(usize::from(number))
+            .map_or("", String::as_str)
+    }
+
+    /// The numbers of the services that an operator means: one by its name, or all. A host without services has one.
+    pub(super) fn meant(&self, name: Option<&str>) -> Vec<u16> {
+        let all = 0..u16::try_from(self.services.len().max(1)).unwrap_or(u16::MAX);
+        all.filter(|number| name.is_none_or(|name| self.service(*number) == name))
+            .collect()
+    }
+
+    fn tighten(&mut self) {
+        let numbers = 0..=u8::MAX;
+        let attacked = numbers
+            .map(u16::from)
+            .filter(|number| self.attack.is_attacked(*number))
+            .fold(Services::NONE, Services::with);
+        let tightening = self.attack.settings().tightening;
+        self.defence.under_attack(attacked, &tightening);
     }
 
     /// Counts what the log says; `decided` is told of every reputation that begins, with its signal.
@@ -88,6 +174,16 @@ impl Core {
             Entry::Forget(prefix) => {
                 self.defence.forget(*prefix);
                 self.impact.forget(prefix);
+            }
+            Entry::Attack {
+                service,
+                attacked,
+                at_ms,
+                for_ms,
+            } => {
+                let change = self.attack.say(*service, *attacked, *at_ms, *for_ms);
+                self.changes.extend(change);
+                self.tighten();
             }
         }
     }
@@ -109,8 +205,14 @@ impl Core {
             *counter = counter.saturating_add(u64::from(is));
         }
         if refused {
+            // What a list, a zone or a feed refuses says nothing about the service.
+            if attempt.listed.is_none() {
+                self.attack
+                    .refused(signal.service, signal.client, signal.time_ms);
+            }
             return [None; 4];
         }
+        self.attack.observe(signal);
         self.defence.learn(signal)
     }
 

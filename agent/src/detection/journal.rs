@@ -36,12 +36,17 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Reads state and log back and goes on with the log.
-    pub(super) fn open(dir: &Path, settings: Settings, now_ms: u64) -> io::Result<(Self, Core)> {
+    /// Reads state and log back and goes on with the log. `seed` is a secret, for a state that begins anew.
+    pub(super) fn open(
+        dir: &Path,
+        settings: Settings,
+        seed: u64,
+        now_ms: u64,
+    ) -> io::Result<(Self, Core)> {
         let mut notice = None;
         let (first, mut core) = match read_state(&dir.join(STATE)) {
             Ok(Some(read)) => read,
-            Ok(None) => (0, Core::new(settings)),
+            Ok(None) => (0, Core::new(settings, seed)),
             Err(why) => {
                 let aside = dir.join(format!("{STATE}.damaged-{now_ms}"));
                 fs::rename(dir.join(STATE), &aside)?;
@@ -51,7 +56,7 @@ impl Journal {
                 );
                 warn!("{told}");
                 notice = Some(told);
-                (newest_log(dir)?.unwrap_or(0), Core::new(settings))
+                (newest_log(dir)?.unwrap_or(0), Core::new(settings, seed))
             }
         };
         core.set(settings, now_ms);

@@ -5,6 +5,7 @@
 //! counted, together with where its source has got to; from time to time the whole state is written down and the
 //! log begins anew. An agent that was killed reads the state, counts the log again, and goes on where it was.
 
+mod attacks;
 mod core;
 mod evidence;
 mod intake;
@@ -38,6 +39,7 @@ use crate::{
     control::Failure,
     keeper::Work,
     policy::{
+        attack,
         defence::{Services, Settings},
         signal::PseudonymKey,
         snapshot::Snapshot,
@@ -78,6 +80,24 @@ pub(crate) struct Orders {
     report: watch::Receiver<Arc<Report>>,
 }
 
+/// What an operator says about attacks.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// About which service, by name; about all if absent.
+    pub(crate) service: Option<String>,
+    /// Under attack, or not.
+    pub(crate) attacked: bool,
+    /// For how long, ms.
+    pub(crate) for_ms: u64,
+    /// Who says so.
+    pub(crate) actor: String,
+    /// Who asked.
+    pub(crate) reply: Answer,
+}
+
+/// Where an answer goes that detection gives by itself.
+pub(crate) type Answer = oneshot::Sender<Result<serde_json::Value, Failure>>;
+
 /// One order.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -85,6 +105,15 @@ pub(crate) enum Order {
     Forget(Vec<IpNet>),
     /// The configuration was read again.
     Set(Box<Settings>),
+    /// The same for the model of attacks: its settings, and the services by their place.
+    Follow(Box<attack::Settings>, Vec<String>),
+    /// An operator says that services are under attack, or are not.
+    Attack(Box<Said>),
+    /// How services stand.
+    Attacks {
+        /// Who asked.
+        reply: Answer,
+    },
     /// What block mode would have refused is told to whoever asked.
     Impact {
         /// How far back, ms.
@@ -106,8 +135,14 @@ impl Opened {
         prepare(&dir).with_context(|| format!("the directory {}", dir.display()))?;
         let key = pseudonym_key(&dir.join(KEY_FILE))?;
         let settings = settings(config);
-        let (journal, core) = Journal::open(&dir, settings, clock.now().wall_ms)
+        let seed = key.user(b"what falls into a sample").bits();
+        let (mut journal, mut core) = Journal::open(&dir, settings, seed, clock.now().wall_ms)
             .with_context(|| format!("what detection has learned, in {}", dir.display()))?;
+        if core.follow(config.attack, services(config)) {
+            journal
+                .checkpoint(&core)
+                .context("what detection has learned")?;
+        }
         let (intake, batches) = Intake::new();
         Ok(Self {
             core,
@@ -198,6 +233,12 @@ impl Orders {
     pub(crate) fn report(&self) -> Arc<Report> {
         Arc::clone(&self.report.borrow())
     }
+}
+
+/// The services by their place.
+pub(crate) fn services(config: &Config) -> Vec<String> {
+    let services = config.services.iter();
+    services.map(|service| service.name.clone()).collect()
 }
 
 /// What the configuration says of detection.

@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Order, Wiring,
+    Answer, Order, Said, Wiring, attacks,
     core::{Attempt, Core, Counts, Entry},
     evidence,
     intake::Batch,
@@ -18,7 +18,7 @@ use super::{
     people::People,
 };
 use crate::{
-    control::{Failure, FailureKind},
+    control::{Failure, FailureKind, report::AttackReport},
     keeper::{Detected, Work},
     policy::{defence::Decided, reputation::Scope, signal::Signal},
 };
@@ -102,6 +102,76 @@ impl Task {
             self.ends.extend(part.iter().map(end));
             self.hand_over(found).await;
         }
+    }
+
+    /// Attacks that an earlier agent had declared and that go on.
+    async fn restore_attacks(&mut self) {
+        let now = self.now_ms();
+        let told = attacks::going_on(&mut self.core, now);
+        if !told.is_empty()
+            && self
+                .wiring
+                .work
+                .send(Work::Attack(told, None))
+                .await
+                .is_err()
+        {
+            warn!("an attack has nowhere to go: the keeper has ended");
+        }
+    }
+
+    /// Tells the keeper of attacks that started or ended; `asked` is told when they are in force.
+    async fn attacks(&mut self, actor: Option<&str>, asked: Option<Answer>) {
+        let changes = self.core.take_changes();
+        let told = attacks::told(&self.core, changes, actor);
+        let asked = asked.map(|reply| (reply, self.attack_report()));
+        if told.is_empty() && asked.is_none() {
+            return;
+        }
+        if self
+            .wiring
+            .work
+            .send(Work::Attack(told, asked))
+            .await
+            .is_err()
+        {
+            warn!("an attack has nowhere to go: the keeper has ended");
+        }
+    }
+
+    fn attack_report(&mut self) -> AttackReport {
+        let now = self.now_ms();
+        attacks::report(&mut self.core, now)
+    }
+
+    /// An operator says that services are under attack, or are not.
+    async fn say(&mut self, attack: Said) {
+        let Said {
+            service,
+            attacked,
+            for_ms,
+            actor,
+            reply,
+        } = attack;
+        let now = self.now_ms();
+        let meant = self.core.meant(service.as_deref());
+        if meant.is_empty() {
+            let name = service.unwrap_or_default();
+            let what = format!("there is no service \"{name}\"; `edgeward attack` shows them");
+            // Whoever asked may be gone.
+            drop(reply.send(Err(Failure::new(FailureKind::NotFound, what))));
+            return;
+        }
+        for service in meant {
+            let entry = Entry::Attack {
+                service,
+                attacked,
+                at_ms: now,
+                for_ms,
+            };
+            self.count(&entry, now);
+        }
+        self.attacks(Some(&actor), Some(reply)).await;
     }
 
     async fn take(&mut self, batch: Batch) {
@@ -220,7 +290,7 @@ impl Task {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         match order {
             Order::Forget(prefixes) => {
                 let now = self.now_ms();
@@ -231,6 +301,19 @@ impl Task {
             Order::Set(settings) => {
                 self.core.set(*settings, self.now_ms());
                 self.refresh();
+            }
+            Order::Follow(settings, services) => {
+                if self.core.follow(*settings, services) {
+                    self.save(0);
+                }
+                // Services that are gone are not under attack any more; the keeper forgot them by name.
+            }
+            Order::Attack(said) => self.say(*said).await,
+            Order::Attacks { reply } => {
+                let answer = serde_json::to_value(self.attack_report())
+                    .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()));
+                // Whoever asked may be gone.
+                drop(reply.send(answer));
             }
             Order::Impact {
                 since_ms,
@@ -300,15 +383,18 @@ async fn work(
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     task.restore().await;
+    task.restore_attacks().await;
     let mut sources = true;
     loop {
         tokio::select! {
             biased;
             // An error says that whoever could stop it is gone.
             _ = &mut stopped => break,
-            Some(order) = orders.recv() => task.obey(order),
+            Some(order) = orders.recv() => task.obey(order).await,
             _ = tick.tick() => {
                 task.ends().await;
+                task.core.tick(task.now_ms());
+                task.attacks(None, None).await;
                 task.refresh();
                 task.save(LOG_BYTES_MAX);
                 task.tell();

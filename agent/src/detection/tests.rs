@@ -45,7 +45,7 @@ fn batch(from: u64, count: u64) -> Entry {
 }
 
 fn open(dir: &Path) -> (Journal, Core) {
-    Journal::open(dir, settings(&Config::default()), START_MS).unwrap()
+    Journal::open(dir, settings(&Config::default()), 1, START_MS).unwrap()
 }
 
 /// How many signals were counted, and where the source believes it is.
@@ -65,7 +65,7 @@ fn bytes(core: &Core) -> Vec<u8> {
 #[test]
 fn a_killed_agent_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let mut straight = Core::new(settings(&Config::default()));
+    let mut straight = Core::new(settings(&Config::default()), 1);
     let mut random = Random::new(5);
     let mut done = 0;
     for _ in 0..60 {

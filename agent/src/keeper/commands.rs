@@ -32,6 +32,10 @@ const REPORT_ROWS_MAX: usize = 100_000;
 /// How far back a report looks if the request does not say, ms.
 const REPORT_MS: u64 = 7 * 86_400_000;
 
+fn actor(peer: Peer) -> String {
+    format!("uid {}", peer.uid)
+}
+
 pub(super) type Answer = Result<Value, Failure>;
 
 impl Keeper {
@@ -50,6 +54,13 @@ impl Keeper {
                 since_ms,
             } => return self.ask_impact(limit, since_ms, reply),
             Request::FeedRefresh { name, force } => return self.refresh_feed(name, force, reply),
+            Request::AttackStatus => return self.ask_attacks(reply),
+            Request::AttackStart { service, for_ms } => {
+                return self.say_attack(service, true, for_ms, actor(peer), reply);
+            }
+            Request::AttackEnd { service, for_ms } => {
+                return self.say_attack(service, false, for_ms, actor(peer), reply);
+            }
             request => request,
         };
         // Whoever asked may be gone; what was asked for is done all the same.
@@ -62,7 +73,7 @@ impl Keeper {
     }
 
     fn answer(&mut self, request: Request, peer: Peer, ssh_peers: &[IpAddr]) -> Answer {
-        let actor = format!("uid {}", peer.uid);
+        let actor = actor(peer);
         match request {
             Request::Status => data(self.status().map_err(internal)?),
             Request::Mode { set: None, .. } => data(self.mode_report()),
@@ -128,6 +139,9 @@ impl Keeper {
                 FailureKind::Internal,
                 "it is answered elsewhere",
             )),
+            Request::AttackStatus | Request::AttackStart { .. } | Request::AttackEnd { .. } => {
+                Err(detection_busy())
+            }
         }
     }
 
@@ -324,7 +338,7 @@ pub(super) fn data(value: impl Serialize) -> Answer {
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))
 }
 
-fn detection_busy() -> Failure {
+pub(super) fn detection_busy() -> Failure {
     Failure::new(
         FailureKind::Unavailable,
         "detection is busy; ask again".to_owned(),

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 pub(crate) use self::{
+    attack::Attacked,
     feeds::FeedUpdate,
     kernel_events::{EventContext, forward},
     work::{Detected, WORK_QUEUED_MAX, Work},

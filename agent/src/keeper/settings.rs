@@ -116,6 +116,13 @@ impl Keeper {
         if !self.order(Order::Set(Box::new(detection::settings(&self.config)))) {
             notes.push("detection is busy and keeps its former settings; reload again".to_owned());
         }
+        let follow = Order::Follow(
+            Box::new(self.config.attack),
+            detection::services(&self.config),
+        );
+        if !self.order(follow) {
+            notes.push("detection is busy and keeps its former [attack]; reload again".to_owned());
+        }
         let applied = self.deferred.apply(&self.config, material, &self.datapath);
         if let Err(error) = applied {
             error!("{error:#}");

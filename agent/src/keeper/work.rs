@@ -4,9 +4,10 @@ use ipnet::IpNet;
 use serde_json::json;
 use tracing::warn;
 
-use super::{Keeper, feeds::FeedUpdate, guard};
+use super::{Keeper, attack::Attacked, feeds::FeedUpdate, guard};
 use crate::{
-    detection::Order,
+    control::report::AttackReport,
+    detection::{Answer, Order},
     policy::{
         decision::{Author, Decision, Key, Kind, Origin},
         mode::Mode,
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) enum Work {
     /// What detection found.
     Detected(Vec<Detected>),
+    /// Attacks that started or ended; and who is to be told when that is in force, with what to tell.
+    Attack(Vec<Attacked>, Option<(Answer, AttackReport)>),
     /// What a feed says now.
     Feed(FeedUpdate),
 }
@@ -53,6 +56,7 @@ impl Keeper {
     pub(crate) fn work(&mut self, work: Work) {
         match work {
             Work::Detected(found) => self.detected(found),
+            Work::Attack(told, asked) => self.attack_changed(told, asked),
             Work::Feed(update) => self.feed_updated(update),
         }
     }
@@ -137,10 +141,10 @@ impl Keeper {
     }
 
     fn announce_threat(&self, detected: &Detected, decision: &Decision) {
-        let thresholds = self.config.reputation;
-        let outcome = if self.mode.mode != Mode::Block || decision.score < thresholds.limit {
+        let thresholds = self.policy();
+        let outcome = if self.mode.mode != Mode::Block || decision.score < thresholds.limit() {
             "ALLOW"
-        } else if decision.score >= thresholds.block {
+        } else if decision.score >= thresholds.block() {
             "DENY"
         } else {
             "RATE_LIMIT"

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    attack::Tightening,
     detect::{Capacity, Detection, DetectionSet, Detectors, NetworkKey, SourceKey, Thresholds},
     model::Learned,
     reputation::{Lifetimes, Reputation, Scope, Standing, Term},
@@ -40,6 +41,11 @@ pub struct Defence {
     /// Of the configuration, not of the past.
     #[serde(skip)]
     settings: Settings,
+    /// Services under attack, and what holds for them.
+    #[serde(skip)]
+    attacked: Services,
+    #[serde(skip)]
+    tight: Settings,
     detectors: Detectors,
     reputation: Reputation,
 }
@@ -75,6 +81,8 @@ impl Defence {
         detectors.ask(settings.learned.map(|learned| learned.model));
         Self {
             settings,
+            attacked: Services::NONE,
+            tight: settings,
             detectors,
             reputation: Reputation::new(settings.lifetimes, settings.capacity.sources_max),
         }
@@ -90,6 +98,22 @@ impl Defence {
             .ask(settings.learned.map(|learned| learned.model));
         self.reputation
             .set(settings.lifetimes, settings.capacity.sources_max, now_ms);
+    }
+
+    /// These services are under attack, and no others: signals of theirs count by tighter settings until it is said
+    /// again.
+    pub fn under_attack(&mut self, services: Services, tightening: &Tightening) {
+        let ordinary = &self.settings;
+        let (block_score, limit_score) =
+            tightening.scores(ordinary.block_score, ordinary.limit_score);
+        self.attacked = services;
+        self.tight = Settings {
+            thresholds: tightening.thresholds(&ordinary.thresholds),
+            lifetimes: tightening.lifetimes(&ordinary.lifetimes),
+            block_score,
+            limit_score,
+            ..*ordinary
+        };
     }
 
     /// Forgets whatever is held against a prefix, because somebody who knows said so; whether there was
@@ -150,6 +174,7 @@ impl Defence {
     #[must_use]
     pub fn judge(&self, signal: &Signal) -> Judged {
         let now = signal.time_ms;
+        let settings = self.settings_of(signal.service);
         let sees_requests = self.settings.sees_requests.has(signal.service);
         if sees_requests && self.is_at_home(signal) {
             return Judged::Passed;
@@ -161,7 +186,7 @@ impl Defence {
         let mut highest = 0;
         for scope in scopes {
             let score = self.reputation.score(scope, now);
-            if score >= self.settings.block_score {
+            if score >= settings.block_score {
                 return Judged::Refused(scope);
             }
             highest = highest.max(score);
@@ -169,7 +194,7 @@ impl Defence {
         if sees_requests && let Some(scope) = self.judge_request(signal) {
             return Judged::Refused(scope);
         }
-        if highest >= self.settings.limit_score {
+        if highest >= settings.limit_score {
             Judged::Limited
         } else {
             Judged::Passed
@@ -178,7 +203,12 @@ impl Defence {
 
     /// Learns from an attempt that was let on; says which reputations that begins.
     pub fn learn(&mut self, signal: &Signal) -> [Option<Decided>; SCOPES] {
-        let observed = self.detectors.observe(signal);
+        let attacked = self.attacked.has(signal.service);
+        let observed = if attacked {
+            self.detectors.observe_by(&self.tight.thresholds, signal)
+        } else {
+            self.detectors.observe(signal)
+        };
         let observed = observed.without(self.settings.simulated());
         let sees_requests = self.settings.sees_requests.has(signal.service);
         // Requests of a distributed attack are refused by what they look like, and people at home are told from
@@ -207,9 +237,15 @@ impl Defence {
         ];
         found.map(|(scope, findings, term)| {
             let scope = scope?;
-            let standing = self
-                .reputation
-                .note(scope, findings, term, signal.time_ms)?;
+            let now = signal.time_ms;
+            let standing = if attacked {
+                let lifetimes = self.tight.lifetimes;
+                self.reputation
+                    .note_for(lifetimes, scope, findings, term, now)
+            } else {
+                self.reputation.note(scope, findings, term, now)
+            };
+            let standing = standing?;
             Some(Decided { scope, standing })
         })
     }
@@ -223,6 +259,15 @@ impl Defence {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What holds for a service.
+    fn settings_of(&self, service: u16) -> &Settings {
+        if self.attacked.has(service) {
+            &self.tight
+        } else {
+            &self.settings
+        }
     }
 
     /// Entries that had to give way, of all tables.
@@ -244,7 +289,7 @@ impl Defence {
         let now = signal.time_ms;
         let refused = |scope| {
             let score = self.reputation.score(scope, now);
-            (score >= self.settings.block_score).then_some(scope)
+            (score >= self.settings_of(signal.service).block_score).then_some(scope)
         };
         let by_user = signal
             .user

@@ -89,6 +89,21 @@ impl Reputation {
         }
     }
 
+    /// As [`Self::note`], by other lifetimes: those of a service under attack.
+    pub fn note_for(
+        &mut self,
+        lifetimes: Lifetimes,
+        scope: Scope,
+        findings: Findings,
+        term: Term,
+        now_ms: u64,
+    ) -> Option<Standing> {
+        let ordinary = std::mem::replace(&mut self.lifetimes, lifetimes);
+        let standing = self.note(scope, findings, term, now_ms);
+        self.lifetimes = ordinary;
+        standing
+    }
+
     /// Takes findings about a scope in; gives the standing if it begins, or begins anew, with them.
     pub fn note(
         &mut self,

@@ -44,9 +44,11 @@ pub const SLOT_MS: u64 = 5 * 60_000;
 /// Most services that are followed: about 0.2 MB each at the busiest.
 pub const SERVICES_MAX: usize = 256;
 
-/// Follows all services.
-#[derive(Debug)]
+/// Follows all services. All of it outlives a restart.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AttackModel {
+    /// Of the configuration, not of the past.
+    #[serde(skip)]
     settings: Settings,
     seed: u64,
     known: Known,
@@ -90,14 +92,6 @@ pub struct Standing {
     pub evidence: [Evidence; STATISTICS],
 }
 
-/// Everything that outlives a restart: all but the present slot.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
-    seed: u64,
-    known: Known,
-    services: Vec<(u16, Service)>,
-}
-
 impl AttackModel {
     /// A model that has seen nothing yet. `seed` is a secret: without it nobody chooses what falls into a sample.
     #[must_use]
@@ -111,32 +105,16 @@ impl AttackModel {
         }
     }
 
-    /// A model that goes on where one ended. `service` says which service one of then is now, if there is such a one.
-    #[must_use]
-    pub fn restore(settings: Settings, state: State, service: impl Fn(u16) -> Option<u16>) -> Self {
-        let services = state.services.into_iter().take(SERVICES_MAX);
-        Self {
-            settings,
-            seed: state.seed,
-            known: state.known.checked(),
-            services: services
-                .filter_map(|(number, state)| Some((service(number)?, state.checked())))
-                .collect(),
-            uncounted: 0,
-        }
-    }
-
-    /// What [`Self::restore`] takes.
-    #[must_use]
-    pub fn state(&self) -> State {
-        let services = self.services.iter();
-        State {
-            seed: self.seed,
-            known: self.known.clone(),
-            services: services
-                .map(|(number, service)| (*number, service.clone()))
-                .collect(),
-        }
+    /// Goes on where an earlier agent ended, or under another configuration: `service` says which service one of then
+    /// is now, if there is such a one.
+    pub fn resume(&mut self, settings: Settings, service: impl Fn(u16) -> Option<u16>) {
+        self.settings = settings;
+        self.known = std::mem::take(&mut self.known).checked();
+        let services = std::mem::take(&mut self.services).into_iter();
+        self.services = services
+            .take(SERVICES_MAX)
+            .filter_map(|(number, state)| Some((service(number)?, state.checked())))
+            .collect();
     }
 
     /// Counts a signal of an attempt that was let on.
@@ -251,11 +229,6 @@ impl AttackModel {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Other settings, from now on.
-    pub fn set(&mut self, settings: Settings) {
-        self.settings = settings;
     }
 
     fn service(&mut self, number: u16) -> Option<&mut Service> {

@@ -106,7 +106,7 @@ fn memory_is_bounded_whatever_is_thrown_at_it() {
     }
     let counts = busy.services[&0].slot.counts();
     assert!((counts[0] - 400_000.0).abs() < 50_000.0, "{counts:?}");
-    let written = serde_json::to_string(&busy.state()).unwrap().len();
+    let written = serde_json::to_string(&busy).unwrap().len();
     assert!(written < 1_500_000, "{written} bytes");
 }
 
@@ -120,23 +120,23 @@ fn a_state_of_garbage_is_taken_for_what_it_is() {
         1,
         Outcome::Success,
     ));
-    let sound = serde_json::to_value(model.state()).unwrap();
+    let sound = serde_json::to_value(&model).unwrap();
     for (pointer, value) in [
         ("/known/present", serde_json::json!([])),
         ("/known/ones", serde_json::json!(u32::MAX)),
-        ("/services/0/1/rhythm/hours", serde_json::json!([])),
-        ("/services/0/1/hour/slots", serde_json::json!(60_000)),
-        ("/services/0/1/hour/number", serde_json::json!(u64::MAX)),
-        ("/services/0/1/charts/0/score", serde_json::json!(-5.0)),
-        ("/services/0/1/charts/0/since", serde_json::json!(u64::MAX)),
-        ("/services/0/1/spreads/0/squares", serde_json::json!(-1.0)),
-        ("/services/0/1/recent/good", serde_json::json!(-1.0)),
-        ("/services/0/1/posture/model", serde_json::json!(u64::MAX)),
+        ("/services/0/rhythm/hours", serde_json::json!([])),
+        ("/services/0/hour/slots", serde_json::json!(60_000)),
+        ("/services/0/hour/number", serde_json::json!(u64::MAX)),
+        ("/services/0/charts/0/score", serde_json::json!(-5.0)),
+        ("/services/0/charts/0/since", serde_json::json!(u64::MAX)),
+        ("/services/0/spreads/0/squares", serde_json::json!(-1.0)),
+        ("/services/0/recent/good", serde_json::json!(-1.0)),
+        ("/services/0/posture/model", serde_json::json!(u64::MAX)),
     ] {
         let mut broken = sound.clone();
         *broken.pointer_mut(pointer).unwrap() = value;
-        let state: State = serde_json::from_value(broken).unwrap();
-        let mut model = AttackModel::restore(Settings::default(), state, Some);
+        let mut model: AttackModel = serde_json::from_value(broken).unwrap();
+        model.resume(Settings::default(), Some);
         for n in 0..300 {
             let client = IpAddr::from([192, 0, 2, u8::try_from(n % 250).unwrap()]);
             model.observe(&signal(

@@ -5,18 +5,18 @@
 //! while there is little, and counts any subset, such as "failed and did not succeed", without adding up the errors
 //! of two sketches. The standard error of a count is 1.2 / sqrt(1,024), which is 4 %.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 /// Most things kept one by one.
 pub(super) const KEPT_MAX: usize = 1_024;
 
 /// A sample of distinct things.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Sample<T> {
-    kept: HashMap<u64, T, BuildHasherDefault<Spread>>,
+    /// In order: what is written down is the same for the same things.
+    kept: BTreeMap<u64, T>,
     /// Zeros at the end of the hash of whatever is kept.
     zeros: u32,
 }
@@ -48,6 +48,14 @@ impl<T: Default> Sample<T> {
         self.zeros = 0;
     }
 
+    /// What was read back, if it is not more than it may be.
+    pub(super) fn checked(self) -> Self {
+        if self.kept.len() > KEPT_MAX || self.zeros > ZEROS_MAX {
+            return Self::default();
+        }
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.kept.len()
@@ -69,30 +77,9 @@ impl<T: Default> Sample<T> {
 impl<T> Default for Sample<T> {
     fn default() -> Self {
         Self {
-            kept: HashMap::default(),
+            kept: BTreeMap::new(),
             zeros: 0,
         }
-    }
-}
-
-/// Keys are spread already, under a secret: hashing them again would only take time. The bits at their end are what
-/// the sample is made by, so the table looks at the others.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.rotate_left(32);
     }
 }
 

@@ -15,7 +15,6 @@ use super::{
 /// One service.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Service {
-    #[serde(skip)]
     pub(super) slot: Slot,
     pub(super) posture: Posture,
     pub(super) rhythm: Rhythm,
@@ -137,6 +136,7 @@ impl Service {
 
     /// What was read back, with whatever cannot be left out.
     pub(super) fn checked(mut self) -> Self {
+        self.slot = self.slot.checked();
         self.rhythm = self.rhythm.checked();
         self.charts = self.charts.map(Chart::checked);
         let sound = self.hour.sums.iter().all(|it| it.is_finite() && *it >= 0.0);

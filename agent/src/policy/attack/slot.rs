@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     rhythm::Counts,
     sample::{Sample, spread},
@@ -12,7 +14,7 @@ use crate::policy::{
 };
 
 /// A slot of one service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Slot {
     /// Slots since the epoch.
     pub(super) number: u64,
@@ -20,7 +22,7 @@ pub(super) struct Slot {
     users: Sample<UserSeen>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct SourceSeen {
     failures: u8,
     good: bool,
@@ -28,7 +30,7 @@ struct SourceSeen {
     familiar: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct UserSeen {
     failed: bool,
     unknown: bool,
@@ -44,6 +46,15 @@ impl Slot {
         self.number = number;
         self.sources.clear();
         self.users.clear();
+    }
+
+    /// What was read back, with whatever cannot be left out.
+    pub(super) fn checked(self) -> Self {
+        Self {
+            number: self.number,
+            sources: self.sources.checked(),
+            users: self.users.checked(),
+        }
     }
 
     /// Counts a signal.

@@ -387,7 +387,7 @@ fn without_detection_only_the_operator_declares() {
     let mut lab = Lab::new();
     lab.live(HOUR_MS, attack(60));
     assert!(lab.model.any_attacked());
-    lab.model.set(settings);
+    lab.model.resume(settings, Some);
     lab.live(2 * HOUR_MS, attack(60));
     assert!(!lab.model.any_attacked() && lab.changes.len() == 2);
     assert!(lab.model.say(0, true, lab.now_ms, HOUR_MS).is_some());
@@ -398,17 +398,17 @@ fn a_restart_goes_on_where_it_ended() {
     let mut lab = Lab::new();
     lab.days(9).live(HOUR_MS, attack(20));
     assert!(lab.model.any_attacked());
-    let text = serde_json::to_string(&lab.model.state()).unwrap();
-    let state: State = serde_json::from_str(&text).unwrap();
+    let text = serde_json::to_string(&lab.model).unwrap();
     let before = lab.model.standings(lab.now_ms);
-    lab.model = AttackModel::restore(Settings::default(), state, |service| Some(service + 4));
+    lab.model = serde_json::from_str(&text).unwrap();
+    lab.model
+        .resume(Settings::default(), |service| Some(service + 4));
     let after = lab.model.standings(lab.now_ms);
     assert!(lab.model.is_attacked(4) && !lab.model.is_attacked(0));
     assert_eq!(
         (after[0].hours_known, after[0].attack),
         (before[0].hours_known, before[0].attack)
     );
-    let gone: State = serde_json::from_str(&text).unwrap();
-    let mut empty = AttackModel::restore(Settings::default(), gone, |_| None);
-    assert!(empty.standings(lab.now_ms).is_empty());
+    lab.model.resume(Settings::default(), |_| None);
+    assert!(lab.model.standings(lab.now_ms).is_empty());
 }

@@ -235,6 +235,14 @@ impl Detectors {
         }
     }
 
+    /// The same by other thresholds: those of a service under attack.
+    pub fn observe_by(&mut self, thresholds: &Thresholds, signal: &Signal) -> Observed {
+        let ordinary = std::mem::replace(&mut self.thresholds, *thresholds);
+        let observed = self.observe(signal);
+        self.thresholds = ordinary;
+        observed
+    }
+
     /// The thresholds in force.
     #[must_use]
     pub const fn thresholds(&self) -> &Thresholds {
