@@ -22,6 +22,10 @@ use crate::{
     observe,
     policy::{snapshot::Snapshot, suspects::Suspects},
     privileges, random,
+    signal::{
+        outcomes::Outcomes,
+        sources::{Sources, Wiring},
+    },
 };
 
 /// Runs until it is told to stop. What the kernel enforces stays when this returns.
@@ -33,17 +37,14 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     privileges::raise_descriptor_limit();
     let socket = config.socket.clone();
     let feed = EventFeed::new(config.events.kept_max);
-    let roles = Roles::from_config(&config.control).map_err(|errors| {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow!("[control] {}", errors.join("; "))
-    })?;
-    let (roles_sender, roles) = watch::channel(roles);
+    let (roles_sender, roles) = watch::channel(roles(&config)?);
     let (context_sender, context) = watch::channel(EventContext::default());
     let (snapshot_sender, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let clock = Clock::new();
     let (suspects_sender, suspects) = watch::channel(Arc::default());
     let gate = gate(&config, snapshot.clone(), suspects, feed.clone(), clock)?;
     let origins = gate.origins();
+    let outcomes = Outcomes::new(clock, feed.clone());
     let shared = Shared {
         feed: feed.clone(),
         roles: roles_sender,
@@ -51,6 +52,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         snapshot: snapshot_sender,
         gate: gate.clone(),
         origins: origins.clone(),
+        outcomes: outcomes.clone(),
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     // The keeper has made the state directory.
@@ -58,9 +60,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let ring = keeper.take_events()?;
     let heads = keeper.take_heads()?;
 
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = single_threaded()?;
     let listener = {
         let _inside = runtime.enter();
         server::bind(&socket)?
@@ -69,6 +69,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
 
     let lapi = Lapi::start(keeper.config().lapi.clone(), snapshot.clone(), clock)?;
     keeper.command_lapi(lapi.orders());
+    // Threads inherit privileges: what reads logs has as few as possible.
+    let sources = sources(&learned, &outcomes, feed.clone(), clock);
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
     let feed_work = work.clone();
     let detection = learned.start(detection::Wiring {
@@ -79,6 +81,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     })?;
     keeper.command_detection(detection.orders());
     let fetching = fetch(&mut keeper, feed_work, feed.clone(), clock)?;
+    keeper.follow(sources);
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
@@ -109,6 +112,14 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         .map_err(|_| anyhow!("the keeper's thread panicked"))?
 }
 
+/// Who may do what.
+fn roles(config: &Config) -> anyhow::Result<Roles> {
+    Roles::from_config(&config.control).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("[control] {}", errors.join("; "))
+    })
+}
+
 /// The interfaces of the command line; `None` if it names none.
 fn named(interfaces: &[String]) -> Option<Interfaces> {
     match interfaces {
@@ -136,6 +147,23 @@ fn fetch(
     Ok(fetching)
 }
 
+/// Where signals come from; calls are taken from now on.
+fn sources(
+    learned: &detection::Opened,
+    outcomes: &Outcomes,
+    feed: EventFeed,
+    clock: Clock,
+) -> Sources {
+    outcomes.open(learned.intake(), learned.key(), learned.positions());
+    let wiring = Wiring {
+        intake: learned.intake(),
+        key: learned.key(),
+        clock,
+        feed,
+    };
+    Sources::new(wiring, learned.positions().clone())
+}
+
 /// What judges proxied requests.
 fn gate(
     config: &Config,
@@ -152,16 +180,17 @@ fn gate(
     Ok(Gate::new(snapshot, suspects, feed, clock, seed, &limits))
 }
 
+fn single_threaded() -> std::io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// The keeper's thread.
 fn keep(
     keeper: Keeper,
     commands: mpsc::Receiver<Command>,
     works: mpsc::Receiver<Work>,
 ) -> anyhow::Result<()> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(serve(keeper, commands, works))
+    single_threaded()?.block_on(serve(keeper, commands, works))
 }
 
 async fn serve(

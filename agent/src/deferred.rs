@@ -16,6 +16,7 @@ use crate::{
     datapath::Datapath,
     gate::Gate,
     gateway::{self, GatewayReport, Listeners, Material},
+    signal::outcomes::Outcomes,
 };
 
 /// What the keeper steers the deferred forms by.
@@ -42,7 +43,7 @@ impl Deferred {
     ///
     /// # Errors
     /// Every listener that cannot be had, in one sentence.
-    pub(crate) fn start(config: &Config, gate: Gate) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: &Config, gate: Gate, outcomes: Outcomes) -> anyhow::Result<Self> {
         let bound = Endpoints::bind(&config.endpoints).map_err(|failures| {
             let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
             anyhow!("{}", failures.join("; "))
@@ -61,7 +62,7 @@ impl Deferred {
                     };
                     runtime.block_on(async {
                         judge.ready().await;
-                        bound.serve(judge, wanted, shutdown).await;
+                        bound.serve(judge, outcomes, wanted, shutdown).await;
                     });
                 });
                 if let Err(error) = served {

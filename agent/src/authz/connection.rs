@@ -17,16 +17,17 @@ use super::{
 use crate::{
     config::{Endpoint, Profile},
     gate::Gate,
+    signal::outcomes::Outcomes,
 };
 
 /// Accepts until the endpoint's settings are gone, which also ends the connections once they are idle.
 pub(super) async fn accept(
     acceptor: Acceptor,
-    gate: Gate,
+    (gate, outcomes): (Gate, Outcomes),
     mut settings: watch::Receiver<Arc<Endpoint>>,
     permits: Arc<Semaphore>,
 ) {
-    let desk = Arc::new(Desk::new(gate, settings.clone()));
+    let desk = Arc::new(Desk::new(gate, outcomes, settings.clone()));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -62,7 +63,7 @@ async fn serve(stream: Stream, desk: Arc<Desk>) {
     let profile = desk.endpoint().profile;
     let phase = Arc::new(Phase::default());
     match profile {
-        Profile::AuthRequest | Profile::ForwardAuth | Profile::ExtAuthz => {
+        Profile::AuthRequest | Profile::ForwardAuth | Profile::ExtAuthz | Profile::Signals => {
             let stream = Timed::new(stream, Some(Arc::clone(&phase)), TIMES);
             let answers = Answers {
                 desk: Arc::clone(&desk),

@@ -2,25 +2,35 @@
 
 use std::{error::Error, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use super::{complaint::Complaints, fault::Fault};
+use super::{complaint::Complaints, fault::Fault, outcome::BODIES_MAX};
 use crate::{
     config::{Endpoint, Profile},
     gate::{Gate, Via},
+    signal::outcomes::Outcomes,
 };
 
 /// See the module.
 pub(super) struct Desk {
     pub(super) gate: Gate,
+    pub(super) outcomes: Outcomes,
+    /// Places for bodies of calls.
+    pub(super) bodies: Semaphore,
     settings: watch::Receiver<Arc<Endpoint>>,
     complaints: Complaints,
 }
 
 impl Desk {
-    pub(super) fn new(gate: Gate, settings: watch::Receiver<Arc<Endpoint>>) -> Self {
+    pub(super) fn new(
+        gate: Gate,
+        outcomes: Outcomes,
+        settings: watch::Receiver<Arc<Endpoint>>,
+    ) -> Self {
         Self {
             gate,
+            outcomes,
+            bodies: Semaphore::new(BODIES_MAX),
             settings,
             complaints: Complaints::default(),
         }

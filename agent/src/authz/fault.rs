@@ -46,7 +46,8 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Route => f.write_str(
-                "nothing is served under this path; a proxy asks for /check (see docs/proxies.md)",
+                "nothing is served under this path; a proxy asks for /check, an application reports to /v1/signals \
+                 (see docs/proxies.md and docs/signals.md)",
             ),
             Self::Service(name) => write!(f, "service \"{name}\" is not configured"),
             Self::Connections => {

@@ -1,6 +1,11 @@
 //! Callers that speak HTTP/1.1: which path means what, and where each profile puts method and target.
 
-use std::{convert::Infallible, future::Ready, sync::Arc};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -12,6 +17,7 @@ use super::{
     desk::Desk,
     fault::Fault,
     headers::Headers as _,
+    outcome,
     question::{Question, judge},
     timed::Phase,
 };
@@ -27,23 +33,47 @@ pub(super) struct Answers {
 impl Service<Request<Incoming>> for Answers {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Answering;
 
-    /// Judging waits for nothing, so the answer is there at once.
+    /// Judging waits for nothing, so its answer is there at once.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.phase.idle();
+        let (parts, body) = request.into_parts();
+        if route(parts.uri.path()) == Route::Outcomes {
+            let desk = Arc::clone(&self.desk);
+            return Answering::Later(Box::pin(outcome::report(desk, parts, body)));
+        }
         // The body goes unread: what has arrived of it is skipped, for more of it the connection is closed.
-        let (parts, _) = request.into_parts();
-        std::future::ready(Ok(self.answer(&parts)))
+        Answering::Now(Some(self.answer(&parts)))
+    }
+}
+
+/// An answer, or the way to one.
+pub(super) enum Answering {
+    Now(Option<Response<Full<Bytes>>>),
+    Later(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            // Nobody asks twice.
+            Self::Now(answer) => Poll::Ready(Ok(answer.take().unwrap_or_default())),
+            Self::Later(later) => later.as_mut().poll(context).map(Ok),
+        }
     }
 }
 
 impl Answers {
     fn answer(&self, parts: &Parts) -> Response<Full<Bytes>> {
         let outcome = match route(parts.uri.path()) {
+            // Applications report; whom to let in is not their question.
+            _ if self.profile == Profile::Signals => Err(Fault::Route),
             Route::Check(rest) => self.check(parts, rest),
             Route::Refusal => self.page(parts),
-            Route::None => Err(Fault::Route),
+            Route::Outcomes | Route::None => Err(Fault::Route),
         };
         outcome.unwrap_or_else(|fault| {
             self.desk.refuse(&fault);
@@ -95,12 +125,17 @@ impl Answers {
 enum Route<'a> {
     Check(&'a str),
     Refusal,
+    /// Outcomes are reported.
+    Outcomes,
     None,
 }
 
 fn route(path: &str) -> Route<'_> {
     if path == "/refusal" {
         return Route::Refusal;
+    }
+    if path == outcome::PATH {
+        return Route::Outcomes;
     }
     match path.strip_prefix("/check") {
         Some("") => Route::Check("/"),
@@ -118,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_check_and_refusal_are_served() {
+    fn only_check_refusal_and_signals_are_served() {
         let cases = [
             ("/check", Route::Check("/")),
             ("/check/", Route::Check("/")),
@@ -128,6 +163,9 @@ mod tests {
             ("/check*", Route::Check("*")),
             ("/refusal", Route::Refusal),
             ("/refusal/", Route::None),
+            ("/v1/signals", Route::Outcomes),
+            ("/v1/signals/", Route::None),
+            ("/check/v1/signals", Route::Check("/v1/signals")),
             ("/checked", Route::None),
             ("/login", Route::None),
             ("/", Route::None),

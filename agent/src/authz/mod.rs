@@ -13,6 +13,7 @@ mod grpc;
 mod headers;
 mod http;
 pub(crate) mod listen;
+mod outcome;
 mod question;
 mod spoe;
 mod supervise;

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{Endpoint, Listen},
     gate::Gate,
+    signal::outcomes::Outcomes,
 };
 
 /// The decision endpoints.
@@ -67,11 +68,13 @@ impl Endpoints {
     pub(crate) async fn serve(
         self,
         gate: Gate,
+        outcomes: Outcomes,
         mut wanted: watch::Receiver<Arc<[Endpoint]>>,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut desks = Served {
             gate,
+            outcomes,
             bound: self.bound,
             running: Vec::new(),
         };
@@ -98,6 +101,7 @@ impl Endpoints {
 /// What is being served.
 struct Served {
     gate: Gate,
+    outcomes: Outcomes,
     bound: Vec<(Listen, Listener)>,
     running: Vec<Running>,
 }
@@ -178,7 +182,12 @@ impl Served {
             .map_err(|error| format!("no connections can be accepted: {error}"))?;
         let (settings, receiver) = watch::channel(Arc::new(endpoint.clone()));
         let permits = places();
-        let serving = accept(acceptor, self.gate.clone(), receiver, Arc::clone(&permits));
+        let serving = accept(
+            acceptor,
+            (self.gate.clone(), self.outcomes.clone()),
+            receiver,
+            Arc::clone(&permits),
+        );
         let task = tokio::spawn(async move {
             serving.await;
             drop(listener);

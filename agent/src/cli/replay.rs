@@ -26,8 +26,7 @@ use crate::{
         report::{RefusedPrefix, Report, Spread},
     },
     signal::{
-        AccessLog, Authelia, JsonFields, JsonLines, Keycloak, LogFormat, Maker, RegexLines, Route,
-        Routes, Sshd, Words, lines::decompressed,
+        Expression, JsonFields, LogFormat, Maker, Recipe, Route, Routes, Words, lines::decompressed,
     },
 };
 
@@ -162,7 +161,7 @@ impl Replay {
         Ok((input, written.unwrap_or(now)))
     }
 
-    fn reader(&self, written_ms: u64) -> Result<Box<dyn LogFormat>, Trouble> {
+    fn reader(&self, written_ms: u64) -> Result<Box<dyn LogFormat + Send>, Trouble> {
         let secret = || random::secret().map_err(|error| Trouble::Failed(format!("{error:#}")));
         let maker = Maker {
             key: PseudonymKey::new(secret()?, secret()?),
@@ -172,15 +171,18 @@ impl Replay {
         for outcome in &self.outcomes {
             words.add(outcome).map_err(usage("--outcome"))?;
         }
+        Ok(self.recipe(words)?.reader(maker, written_ms))
+    }
+
+    fn recipe(&self, words: Words) -> Result<Recipe, Trouble> {
         Ok(match self.format {
-            Format::Sshd => Box::new(Sshd::new(maker, written_ms)),
-            Format::Nginx | Format::Apache => Box::new(AccessLog::new(maker, self.routes()?)),
-            Format::Keycloak => Box::new(Keycloak::new(maker)),
-            Format::Authelia => Box::new(Authelia::new(maker)),
+            Format::Sshd => Recipe::Sshd,
+            Format::Nginx | Format::Apache => Recipe::Access(self.routes()?),
+            Format::Keycloak => Recipe::Keycloak,
+            Format::Authelia => Recipe::Authelia,
             Format::Json => {
                 let fields = self.fields.as_deref().unwrap_or_default();
-                let fields = JsonFields::parse(fields, words).map_err(usage("--fields"))?;
-                Box::new(JsonLines::new(maker, fields, written_ms))
+                Recipe::Json(JsonFields::parse(fields, words).map_err(usage("--fields"))?)
             }
             Format::Regex => {
                 let missing = "--format regex needs --pattern with the groups time and client";
@@ -188,8 +190,8 @@ impl Replay {
                     .pattern
                     .as_deref()
                     .ok_or_else(|| Trouble::Usage(missing.to_owned()))?;
-                let lines = RegexLines::new(maker, pattern, words, written_ms);
-                Box::new(lines.map_err(usage("--pattern"))?)
+                let expression = Expression::parse(pattern).map_err(usage("--pattern"))?;
+                Recipe::Regex(expression, words)
             }
         })
     }

@@ -55,6 +55,7 @@ pub(super) fn render(status: &Status, now: u64) -> String {
     sheet.add("unreadable", counters(&status.unreadable));
     sheet.add("events", counters(&status.events));
     proxied(&mut sheet, &status.proxied);
+    sheet.add("signals", signals(status));
     if status.detection.values().any(|count| *count > 0) {
         sheet.add("detection", counters(&status.detection));
     }
@@ -132,6 +133,45 @@ fn interfaces(status: &Status) -> String {
             interface.attached.clone(),
             interface.note.clone().unwrap_or_default(),
         ]);
+    }
+    table.render()
+}
+
+/// Where signals come from: each with its counts, and under it what is wrong.
+fn signals(status: &Status) -> String {
+    let mut table = output::Table { rows: Vec::new() };
+    for row in &status.signals {
+        let rejected: u64 = row.rejected.values().sum();
+        let mut counts = vec![
+            output::count(row.lines, "line"),
+            output::count(row.signals, "signal"),
+        ];
+        for (count, what) in [
+            (rejected, "rejected"),
+            (row.duplicates, "there before"),
+            (row.turned_away, "turned away"),
+        ] {
+            if count > 0 {
+                counts.push(format!("{} {what}", output::number(count)));
+            }
+        }
+        if row.lag_bytes > 0 {
+            counts.push(format!("{} behind", output::count(row.lag_bytes, "byte")));
+        }
+        table.row([
+            row.name.clone(),
+            row.state.clone(),
+            counts.join(", "),
+            row.place.clone(),
+        ]);
+        let error = row.last_error.as_ref();
+        if let Some(error) = error.filter(|_| row.state == "failing") {
+            table.row([String::new(), String::new(), error.clone(), String::new()]);
+        }
+        if let Some(rejected) = &row.last_rejected {
+            let latest = format!("rejected last: {rejected}");
+            table.row([String::new(), String::new(), latest, String::new()]);
+        }
     }
     table.render()
 }

@@ -117,6 +117,14 @@ fn tables(out: &mut Vec<String>, old: &Config, new: &Config) {
     );
     named(
         out,
+        "signal",
+        &old.signals,
+        &new.signals,
+        |source| (&source.name, None),
+        services::signal,
+    );
+    named(
+        out,
         "feed",
         &old.feeds,
         &new.feeds,

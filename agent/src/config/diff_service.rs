@@ -1,11 +1,12 @@
-//! What a reload changes in services and endpoints, in words.
+//! What a reload changes in services, endpoints and logs, in words.
 
 use std::{fmt::Display, path::Path, time::Duration};
 
 use super::value;
 use crate::config::{
     Certificate, Endpoint, FailurePolicy, Gateway, LimitKey, LimitMode, Listen, PeerSource,
-    RefusalPages, RequestLimit, Service, UnknownClient, UpstreamProtocol, duration, service::word,
+    RefusalPages, RequestLimit, Service, SignalPlace, SignalSource, UnknownClient,
+    UpstreamProtocol, duration, service::word,
 };
 
 pub(super) fn service(old: &Service, new: &Service) -> Vec<String> {
@@ -220,4 +221,21 @@ fn peer(source: &PeerSource) -> String {
         PeerSource::LastHop => "last-hop".to_owned(),
         PeerSource::Protocol => "protocol".to_owned(),
     }
+}
+
+pub(super) fn signal(old: &SignalSource, new: &SignalSource) -> Vec<String> {
+    let mut out = Vec::new();
+    let service = |source: &SignalSource| source.service.clone().unwrap_or_default();
+    value(&mut out, "service", &service(old), &service(new));
+    let place = |source: &SignalSource| match &source.place {
+        SignalPlace::File(path) => path.display().to_string(),
+        SignalPlace::Journal(units) => format!("journal of {}", joined(units)),
+    };
+    value(&mut out, "place", &place(old), &place(new));
+    value(&mut out, "format", &old.format.name(), &new.format.name());
+    value(&mut out, "start", &old.start.name(), &new.start.name());
+    if old.recipe != new.recipe && old.format == new.format {
+        out.push("its options changed".to_owned());
+    }
+    out
 }

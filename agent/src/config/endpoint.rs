@@ -13,7 +13,8 @@ pub struct Endpoint {
     pub listen: Listen,
     /// Who asks, and so where each fact of the request is found.
     pub profile: Profile,
-    /// The service whose rules hold; never absent in a valid configuration (one service is the default).
+    /// The service whose rules hold (one service is the default). Empty only with the profile `signals`: each
+    /// signal then names its own.
     pub service: String,
     /// Where the address of the proxy's own peer is found; the profile's default if absent.
     pub peer: PeerSource,
@@ -44,6 +45,8 @@ pub enum Profile {
     ExtAuthzGrpc,
     /// HAProxy SPOE.
     Spoe,
+    /// An application that reports outcomes and asks nothing.
+    Signals,
 }
 
 /// Where the address of the proxy's own peer is found.
@@ -59,12 +62,13 @@ pub enum PeerSource {
 
 impl Profile {
     /// The words of the configuration.
-    pub const NAMED: [(&'static str, Self); 5] = [
+    pub const NAMED: [(&'static str, Self); 6] = [
         ("auth-request", Self::AuthRequest),
         ("forward-auth", Self::ForwardAuth),
         ("ext-authz", Self::ExtAuthz),
         ("ext-authz-grpc", Self::ExtAuthzGrpc),
         ("spoe", Self::Spoe),
+        ("signals", Self::Signals),
     ];
 
     /// The word of the configuration.
@@ -80,7 +84,9 @@ impl Profile {
     #[must_use]
     pub fn peer(self) -> PeerSource {
         match self {
-            Self::AuthRequest | Self::ExtAuthz => PeerSource::Header("x-edgeward-peer".to_owned()),
+            Self::AuthRequest | Self::ExtAuthz | Self::Signals => {
+                PeerSource::Header("x-edgeward-peer".to_owned())
+            }
             Self::ForwardAuth => PeerSource::LastHop,
             Self::ExtAuthzGrpc | Self::Spoe => PeerSource::Protocol,
         }

@@ -56,7 +56,7 @@ fn endpoint(table: &mut Table<'_>, services: &[Typed<'_, Service>]) -> Endpoint 
         name,
         listen: listen(table).unwrap_or_else(|| Listen::Unix(PathBuf::new(), MODE)),
         profile: profile.unwrap_or(Profile::AuthRequest),
-        service: service(table, services).unwrap_or_default(),
+        service: endpoint_service(table, services, profile).unwrap_or_default(),
         peer: peer.unwrap_or(PeerSource::LastHop),
         resolved: table.flag("resolved", false),
     }
@@ -187,8 +187,21 @@ fn peer(node: &Node<'_>, profile: Option<Profile>) -> Option<PeerSource> {
 /// Longest name of a header, in bytes.
 const HEADER_NAME_BYTES_MAX: usize = 64;
 
+/// Applications name the service of each signal where the endpoint names none.
+fn endpoint_service(
+    table: &Table<'_>,
+    services: &[Typed<'_, Service>],
+    profile: Option<Profile>,
+) -> Option<String> {
+    let may_be_absent = profile == Some(Profile::Signals) && services.len() != 1;
+    if may_be_absent && table.get("service").is_none() {
+        return None;
+    }
+    named_service(table, services)
+}
+
 /// The service whose rules hold: the one that is named, or the only one.
-fn service(table: &Table<'_>, services: &[Typed<'_, Service>]) -> Option<String> {
+pub(super) fn named_service(table: &Table<'_>, services: &[Typed<'_, Service>]) -> Option<String> {
     let known: Vec<&str> = services
         .iter()
         .map(|typed| typed.value.name.as_str())

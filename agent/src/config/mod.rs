@@ -1,7 +1,7 @@
 //! The configuration: one TOML file and its list files become a [`Config`], or every mistake is named.
 //!
 //! A `Config` is valid by construction; nothing downstream checks it again. The way there is
-//! `raw` (what was typed, with places) → `sections`, `zones`, `services`, `gateway`, `endpoints` (values) →
+//! `raw` (what was typed, with places) → `sections`, `zones`, `services`, `gateway`, `endpoints`, `signals` (values) →
 //! `checks` and `proxied` (what only shows when everything is read).
 
 mod attack;
@@ -24,6 +24,8 @@ mod raw;
 mod sections;
 mod service;
 mod services;
+mod signal_source;
+mod signals;
 pub mod tls;
 mod types;
 mod validity;
@@ -46,6 +48,7 @@ pub use service::{
     Certificate, FailurePolicy, Gateway, GatewayLimits, Header, LimitKey, LimitMode, RefusalPages,
     RequestLimit, Service, UnknownClient, UpstreamProtocol,
 };
+pub use signal_source::{SignalFormat, SignalPlace, SignalSource, SignalStart};
 pub use types::{
     AttackRates, Capacity, Control, EventLimits, Interfaces, List, Principals, RateLimit,
     Thresholds, Uses, Zone,
@@ -101,6 +104,8 @@ pub struct Config {
     pub feeds: Vec<Feed>,
     /// The CrowdSec local API that is served; absent if none is.
     pub lapi: Option<Lapi>,
+    /// Logs that are followed, in the order of the file; names are unique.
+    pub signals: Vec<SignalSource>,
     /// What is accepted, but deserves a look.
     pub warnings: Vec<Mistake>,
 }
@@ -182,6 +187,7 @@ impl Default for Config {
             endpoints: Vec::new(),
             feeds: Vec::new(),
             lapi: None,
+            signals: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -242,6 +248,8 @@ mod mistakes_tests;
 mod proxied_mistakes_tests;
 #[cfg(test)]
 mod proxied_tests;
+#[cfg(test)]
+mod signal_tests;
 #[cfg(test)]
 mod test_pems;
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(super) fn directory(top: &Table<'_>, key: &str, default: PathBuf) -> PathBuf
 }
 
 /// A path from the root, to something below it.
-fn absolute(node: &Node<'_>) -> Option<PathBuf> {
+pub(super) fn absolute(node: &Node<'_>) -> Option<PathBuf> {
     absolute_path(node, node.string()?)
 }
 

@@ -6,8 +6,8 @@ use std::{collections::HashMap, net::IpAddr, path::PathBuf};
 use edgeward_ebpf::abi::steer;
 
 use super::{
-    Config, Endpoint, Header, Listen, PeerSource, RefusalPages, Service, UnknownClient, Uses, Zone,
-    error::shown, raw::Table, zones::Typed,
+    Config, Endpoint, Header, Listen, PeerSource, Profile, RefusalPages, Service, UnknownClient,
+    Uses, Zone, error::shown, raw::Table, zones::Typed,
 };
 
 /// Sources of the gateway's own connections to applications, which steering lets pass first.
@@ -25,9 +25,11 @@ pub(super) fn across(
     few_enough(endpoints);
     unique_names(endpoints);
     unique_listeners(config, services, endpoints);
+    let asks = |endpoint: &&Typed<'_, Endpoint>| endpoint.value.profile != Profile::Signals;
     for typed in services {
         let asked: Vec<&Typed<'_, Endpoint>> = endpoints
             .iter()
+            .filter(asks)
             .filter(|endpoint| endpoint.value.service == typed.value.name)
             .collect();
         exceptions(typed, &asked);
@@ -36,7 +38,7 @@ pub(super) fn across(
         upstream(typed, endpoints);
         judged_twice(typed, &asked);
     }
-    for typed in endpoints {
+    for typed in endpoints.iter().filter(asks) {
         let service = services
             .iter()
             .find(|service| service.value.name == typed.value.service);
@@ -349,7 +351,10 @@ fn someone_is_steered(
             warn(&typed.table, "there is nothing to observe", zone);
         }
     }
-    for typed in endpoints.iter().filter(|typed| !typed.value.resolved) {
+    let asking = endpoints
+        .iter()
+        .filter(|typed| typed.value.profile != Profile::Signals);
+    for typed in asking.filter(|typed| !typed.value.resolved) {
         warn(
             &typed.table,
             "no forwarding header will be believed, the client is always the peer that the proxy names",

@@ -13,12 +13,12 @@ use super::{
     error::shown,
     feeds, places, proxied,
     raw::{Node, Source, Table},
-    services, zones,
+    services, signals, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 20] = [
+pub(super) const TOP_KEYS: [&str; 21] = [
     "mode",
     "interfaces",
     "socket",
@@ -39,6 +39,7 @@ pub(super) const TOP_KEYS: [&str; 20] = [
     "endpoint",
     "feed",
     "lapi",
+    "signal",
 ];
 
 pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Config {
@@ -77,6 +78,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         zones: Vec::new(),
         lists: Vec::new(),
         services: Vec::new(),
+        signals: signals::signals(&top, &services),
         ..default
     };
     checks::across(&top, &config, &zones, &lists, &services);

@@ -46,6 +46,8 @@ pub struct Status {
     pub events: BTreeMap<String, u64>,
     /// Requests that were judged behind proxies.
     pub proxied: ProxiedReport,
+    /// Where signals come from, and how each of these is.
+    pub signals: Vec<SignalRow>,
     /// Signals of sign-ins and what detection made of them.
     pub detection: BTreeMap<String, u64>,
     /// The feeds.
@@ -211,6 +213,36 @@ pub struct Table {
     pub max: u64,
     /// Entries that gave way because it was full.
     pub displaced: u64,
+}
+
+/// A source of signals in `status`: a log that is followed, or applications that report outcomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignalRow {
+    /// Its name.
+    pub name: String,
+    /// The file, the units, or the endpoint.
+    pub place: String,
+    /// How it is, in words: `following`, `failing` …
+    pub state: String,
+    /// Lines read since the start of the agent; of an endpoint, calls.
+    pub lines: u64,
+    /// Signals found in them.
+    pub signals: u64,
+    /// Lines or signals that could not be read, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The latest of them: where, and why.
+    pub last_rejected: Option<String>,
+    /// Signals that were there before, by their id.
+    pub duplicates: u64,
+    /// Calls that were turned away because detection was too far behind.
+    pub turned_away: u64,
+    /// What went wrong last, also if it works again.
+    pub last_error: Option<String>,
+    /// Bytes that are written and not read yet.
+    pub lag_bytes: u64,
+    /// When something was last read.
+    pub last_ms: Option<u64>,
 }
 
 /// A list file in `status`.

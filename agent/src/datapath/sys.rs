@@ -310,6 +310,15 @@ pub fn watch_ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>
     unsafe { AsyncFd::register(ring) }.map_err(io::Error::from)
 }
 
+/// Registers a descriptor that can be waited for with the reactor of the runtime that calls.
+///
+/// # Errors
+/// What epoll refused.
+pub(crate) fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is the descriptor itself, and nobody takes it out of the AsyncFd or puts another in.
+    unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
+}
+
 /// A socket to rtnetlink(7).
 #[derive(Debug)]
 pub(super) struct RouteSocket(OwnedFd);

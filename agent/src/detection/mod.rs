@@ -30,7 +30,7 @@ use tracing::error;
 
 use self::{core::Core, journal::Journal, task::Task};
 pub(crate) use self::{
-    intake::{Batch, Intake},
+    intake::{BATCH_SIGNALS_MAX, Batch, CURSOR_BYTES_MAX, Intake, Position},
     task::Report,
 };
 use crate::{

@@ -53,6 +53,7 @@ use crate::{
         snapshot::{Held, Snapshot},
     },
     random,
+    signal::{outcomes::Outcomes, sources::Sources},
     store::{ModeOrigin, ModeState, Store},
 };
 
@@ -89,6 +90,9 @@ pub(crate) struct Keeper {
     detection: Option<Orders>,
     /// Services under attack, by name: a reload may give them other places.
     attacked: BTreeSet<String>,
+    outcomes: Outcomes,
+    /// The logs that are followed; absent until they are.
+    sources: Option<Sources>,
     evicted: Evicted,
     /// What the operator should know until the next reload.
     notices: Vec<String>,
@@ -107,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// Who went around the proxies of restricted services.
     pub(crate) origins: Origins,
+    /// What applications report to endpoints.
+    pub(crate) outcomes: Outcomes,
 }
 
 impl Keeper {
@@ -117,7 +123,7 @@ impl Keeper {
         shared: Shared,
     ) -> anyhow::Result<Self> {
         let material = deferred::material(&config)?;
-        let deferred = Deferred::start(&config, shared.gate.clone())?;
+        let deferred = Deferred::start(&config, shared.gate.clone(), shared.outcomes.clone())?;
         let clock = Clock::new();
         let seed = random::secret()?;
         let datapath = Datapath::open(&config.bpffs_dir, &Sizes::of(&config), seed)?;
@@ -161,6 +167,8 @@ impl Keeper {
             lapi: None,
             detection: None,
             attacked: BTreeSet::new(),
+            outcomes: shared.outcomes,
+            sources: None,
             evicted: Evicted::default(),
             notices,
             missing_interfaces: Vec::new(),
@@ -183,6 +191,9 @@ impl Keeper {
     /// Ends what judges requests; what the kernel enforces stays.
     pub(crate) fn stop(self) {
         self.deferred.stop(&self.config, &self.datapath);
+        if let Some(sources) = self.sources {
+            sources.stop();
+        }
     }
 
     /// The configuration in force.
@@ -193,6 +204,12 @@ impl Keeper {
     /// From now on detection is told what concerns it.
     pub(crate) fn command_detection(&mut self, orders: Orders) {
         self.detection = Some(orders);
+    }
+
+    /// From now on logs are followed as the configuration says.
+    pub(crate) fn follow(&mut self, mut sources: Sources) {
+        sources.apply(&self.config);
+        self.sources = Some(sources);
     }
 
     /// The event ring, for whoever forwards it.

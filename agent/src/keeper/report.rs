@@ -7,11 +7,13 @@ use tracing::warn;
 use super::Keeper;
 use crate::{
     control::report::{
-        Interface, ListRow, ModeReport, ProxiedReport, Status, Table, ZoneDetail, ZoneRow, Zones,
+        Interface, ListRow, ModeReport, ProxiedReport, SignalRow, Status, Table, ZoneDetail,
+        ZoneRow, Zones,
     },
     datapath::{Counter, CounterKind, SteeringCounts, netlink::XdpMode},
     detection::Orders,
     policy::decision::Kind,
+    signal::sources::Sources,
     store::ModeOrigin,
 };
 
@@ -58,6 +60,7 @@ impl Keeper {
             unreadable: named(&counters, CounterKind::Unreadable, ""),
             events: events(&counters),
             proxied: self.proxied(),
+            signals: self.signals(),
             detection: self.detection(),
             feeds: self.feed_rows().feeds,
             warnings: self.warnings(),
@@ -87,6 +90,13 @@ impl Keeper {
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
             .collect()
+    }
+
+    fn signals(&self) -> Vec<SignalRow> {
+        let logs = self.sources.as_ref().map(Sources::rows);
+        let mut rows = logs.unwrap_or_default();
+        rows.extend(self.outcomes.rows(&self.config.endpoints));
+        rows
     }
 
     fn proxied(&self) -> ProxiedReport {

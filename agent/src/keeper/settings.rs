@@ -128,6 +128,9 @@ impl Keeper {
             error!("{error:#}");
             notes.push(format!("the gateway does not serve: {error:#}"));
         }
+        if let Some(sources) = &mut self.sources {
+            sources.apply(&self.config);
+        }
         if !restart.is_empty() {
             notes.push(format!(
                 "{} take effect when the agent is started again",

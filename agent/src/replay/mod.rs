@@ -26,6 +26,7 @@ use crate::{
     signal::{
         LogFormat,
         lines::{LINE_BYTES_MAX, Line, Lines},
+        read_line,
     },
 };
 
@@ -154,31 +155,6 @@ impl<P: Fn(IpAddr) -> bool> Replay<P> {
             *count = count.saturating_add(1);
         } else {
             rejected.reasons.insert(kind.to_owned(), 1);
-        }
-    }
-}
-
-/// Bytes that are no UTF-8 are replaced: whoever can put one into a log line must not vanish from it by that.
-fn read_line(
-    bytes: &[u8],
-    format: &mut dyn LogFormat,
-    found: &mut Vec<Signal>,
-) -> Result<(), Cow<'static, str>> {
-    // A byte order mark is no part of the first line.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match std::str::from_utf8(bytes) {
-        Ok(text) => format
-            .read(text, found)
-            .map_err(|reason| reason.to_string().into()),
-        Err(error) => {
-            if bytes.contains(&0) {
-                return Err("holds binary data".into());
-            }
-            let text = String::from_utf8_lossy(bytes);
-            let at = error.valid_up_to();
-            format
-                .read(&text, found)
-                .map_err(|reason| format!("{reason} (and it is no UTF-8 from byte {at} on)").into())
         }
     }
 }

@@ -15,28 +15,27 @@ use crate::policy::signal::{Flow, Outcome, Signal};
 #[derive(Debug)]
 pub struct RegexLines {
     maker: Maker,
-    expression: Regex,
+    expression: Expression,
     words: Words,
     years: Years,
 }
+
+/// An expression with named groups that a signal can be made of.
+#[derive(Clone, Debug)]
+pub struct Expression(Regex);
 
 /// The groups that are known; `time` and `client` must be there.
 const GROUPS: [&str; 7] = ["time", "client", "user", "outcome", "agent", "path", "flow"];
 /// Memory of the compiled expression, bytes.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
 
-impl RegexLines {
-    /// A reader. Without a group `outcome` every line that matches is a failure.
+impl Expression {
+    /// Compiles it. Without a group `outcome` every line that matches is a failure.
     ///
     /// # Errors
     /// What is wrong with the expression, in a sentence.
-    pub fn new(
-        maker: Maker,
-        expression: &str,
-        words: Words,
-        latest_ms: u64,
-    ) -> Result<Self, String> {
-        let expression = RegexBuilder::new(expression)
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expression = RegexBuilder::new(text)
             .size_limit(COMPILED_BYTES_MAX)
             .build()
             .map_err(|error| format!("the expression is not understood: {error}"))?;
@@ -55,24 +54,44 @@ impl RegexLines {
                 ));
             }
         }
-        Ok(Self {
+        Ok(Self(expression))
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Expression {}
+
+impl RegexLines {
+    /// A reader.
+    #[must_use]
+    pub const fn new(maker: Maker, expression: Expression, words: Words, latest_ms: u64) -> Self {
+        Self {
             maker,
             expression,
             words,
             years: Years::new(latest_ms),
-        })
+        }
     }
 }
 
 impl LogFormat for RegexLines {
+    fn written(&mut self, latest_ms: u64) {
+        self.years.written(latest_ms);
+    }
+
     fn read(&mut self, line: &str, found: &mut Vec<Signal>) -> Result<(), Rejection> {
-        let Some(captures) = self.expression.captures(line) else {
+        let Some(captures) = self.expression.0.captures(line) else {
             return Ok(());
         };
         let outcome = match group(&captures, "outcome") {
             None => Outcome::Failure,
             Some(word) => self.words.meaning(word).ok_or(Rejection::new(
-                "the outcome is a word that nobody explained (--outcome)",
+                "the outcome is a word that nobody explained (outcomes)",
             ))?,
         };
         let time = group(&captures, "time").unwrap_or_default();

@@ -144,6 +144,10 @@ impl JsonLines {
 }
 
 impl LogFormat for JsonLines {
+    fn written(&mut self, latest_ms: u64) {
+        self.years.written(latest_ms);
+    }
+
     fn read(&mut self, line: &str, found: &mut Vec<Signal>) -> Result<(), Rejection> {
         if line.trim().is_empty() {
             return Ok(());
@@ -156,7 +160,7 @@ impl LogFormat for JsonLines {
             return Ok(());
         };
         let outcome = fields.words.meaning(&outcome).ok_or(Rejection::new(
-            "the outcome is a word that nobody explained (--outcome)",
+            "the outcome is a word that nobody explained (outcomes)",
         ))?;
         let text = |field: &str| lookup(&object, field).and_then(Value::as_str);
         let time = lookup(&object, &fields.time)

@@ -12,6 +12,13 @@ pub struct Lines<R> {
     input: R,
     buffer: Vec<u8>,
     number: u64,
+    /// Bytes of a line were read whose end was not.
+    begun: bool,
+    too_long: bool,
+    /// Bytes that were read.
+    read_bytes: u64,
+    /// Of these, up to the end of the last line given.
+    given_bytes: u64,
 }
 
 /// One line.
@@ -48,17 +55,58 @@ impl<R: BufRead> Lines<R> {
             input,
             buffer: Vec::new(),
             number: 0,
+            begun: false,
+            too_long: false,
+            read_bytes: 0,
+            given_bytes: 0,
         }
     }
 
-    /// The next line and its number, from 1; `None` at the end.
+    /// The next line and its number, from 1; `None` at the end. A last line without an end is one too.
     ///
     /// # Errors
     /// The input failed; what it had given before was read.
     pub fn next_line(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
-        self.buffer.clear();
-        let mut too_long = false;
-        let mut any = false;
+        let ended = self.advance()?;
+        Ok((ended || self.begun).then(|| self.line()))
+    }
+
+    /// The next line that has its end. `None` while the input gives no more: what has come of a line waits for the
+    /// rest of it.
+    ///
+    /// # Errors
+    /// The input failed; what it had given before was read.
+    pub fn next_ended_line(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
+        let ended = self.advance()?;
+        Ok(ended.then(|| self.line()))
+    }
+
+    /// Bytes of the input up to the end of the last line that was given.
+    pub const fn given_bytes(&self) -> u64 {
+        self.given_bytes
+    }
+
+    /// Bytes of the input that were read.
+    pub const fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// Where lines come from.
+    pub const fn input(&self) -> &R {
+        &self.input
+    }
+
+    /// Where lines come from, for whoever fills it.
+    pub const fn input_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    /// Reads on to the end of the line, or to that of the input; whether the line has its end.
+    fn advance(&mut self) -> io::Result<bool> {
+        if !self.begun {
+            self.buffer.clear();
+            self.too_long = false;
+        }
         loop {
             let chunk = match self.input.fill_buf() {
                 Ok(chunk) => chunk,
@@ -66,36 +114,50 @@ impl<R: BufRead> Lines<R> {
                 Err(error) => return Err(error),
             };
             if chunk.is_empty() {
-                break;
+                return Ok(false);
             }
-            any = true;
-            let end = chunk.iter().position(|byte| *byte == b'\n');
-            let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or(chunk);
+            // A writer that goes on where a log was cut off under it leaves a hole ahead of its next line.
+            let hole = if self.begun {
+                0
+            } else {
+                chunk.iter().take_while(|byte| **byte == 0).count()
+            };
+            let rest = chunk.get(hole..).unwrap_or_default();
+            let end = memchr::memchr(b'\n', rest);
+            let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
             if self.buffer.len().saturating_add(part.len()) > LINE_BYTES_MAX {
-                too_long = true;
+                self.too_long = true;
                 self.buffer.clear();
-            } else if !too_long {
+            } else if !self.too_long {
                 self.buffer.extend_from_slice(part);
             }
-            let used = part.len().saturating_add(usize::from(end.is_some()));
+            self.begun |= !part.is_empty();
+            let used = hole
+                .saturating_add(part.len())
+                .saturating_add(usize::from(end.is_some()));
             self.input.consume(used);
+            self.read_bytes = self.read_bytes.saturating_add(used as u64);
             if end.is_some() {
-                break;
+                return Ok(true);
             }
         }
-        if !any {
-            return Ok(None);
-        }
+    }
+
+    /// What has been read of the line.
+    fn line(&mut self) -> (u64, Line<'_>) {
+        self.begun = false;
+        self.given_bytes = self.read_bytes;
         self.number = self.number.saturating_add(1);
-        if too_long {
-            return Ok(Some((self.number, Line::TooLong)));
+        if self.too_long {
+            return (self.number, Line::TooLong);
         }
         let text = self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer);
-        Ok(Some((self.number, Line::Text(text))))
+        (self.number, Line::Text(text))
     }
 }
 
-const BUFFER_BYTES: usize = 256 << 10;
+/// How much of a log is read at a time, bytes.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const XZ: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
@@ -127,6 +189,39 @@ mod tests {
         assert_eq!(
             all(Cursor::new("a\r\n\nb")),
             [(1, text("a")), (2, text("")), (3, text("b"))]
+        );
+    }
+
+    #[test]
+    fn a_line_waits_for_its_end() {
+        let mut lines = Lines::new(Cursor::new(b"one\ntw".to_vec()));
+        assert_eq!(
+            lines.next_ended_line().unwrap(),
+            Some((1, Line::Text(b"one")))
+        );
+        assert_eq!(lines.next_ended_line().unwrap(), None);
+        assert_eq!((lines.given_bytes(), lines.read_bytes()), (4, 6));
+        *lines.input_mut() = Cursor::new(b"o\r".to_vec());
+        assert_eq!(lines.next_ended_line().unwrap(), None);
+        *lines.input_mut() = Cursor::new(b"\nthree".to_vec());
+        assert_eq!(
+            lines.next_ended_line().unwrap(),
+            Some((2, Line::Text(b"two")))
+        );
+        assert_eq!(lines.next_ended_line().unwrap(), None);
+        assert_eq!(lines.next_line().unwrap(), Some((3, Line::Text(b"three"))));
+        assert_eq!(lines.next_line().unwrap(), None);
+        assert_eq!(lines.given_bytes(), 14);
+    }
+
+    #[test]
+    fn a_hole_ahead_of_a_line_is_no_part_of_it() {
+        let mut log = vec![0; 3 * LINE_BYTES_MAX];
+        log.extend(b"one\n\0two\nth\0ree\n\0\0");
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(
+            all(BufReader::with_capacity(1_000, Cursor::new(log))),
+            [(1, text("one")), (2, text("two")), (3, text("th\0ree"))]
         );
     }
 

@@ -7,22 +7,30 @@ mod access;
 mod authelia;
 mod expression;
 mod fields;
+pub(crate) mod follow;
+pub(crate) mod ids;
+pub(crate) mod journal;
 mod json;
 mod keycloak;
 pub mod lines;
+pub(crate) mod outcomes;
+mod recipe;
+pub mod reported;
 mod routes;
+pub(crate) mod sources;
 mod sshd;
 mod sshd_message;
+pub(crate) mod tally;
 pub mod time;
 
 use std::{borrow::Cow, net::IpAddr};
 
 pub use access::AccessLog;
 pub use authelia::Authelia;
-pub use expression::RegexLines;
+pub use expression::{Expression, RegexLines};
 pub use json::{JsonFields, JsonLines, Words};
 pub use keycloak::Keycloak;
-
+pub use recipe::Recipe;
 pub use routes::{Route, Routes};
 pub use sshd::Sshd;
 
@@ -38,6 +46,9 @@ pub trait LogFormat {
     /// # Errors
     /// The line should tell something and cannot be read.
     fn read(&mut self, line: &str, found: &mut Vec<Signal>) -> Result<(), Rejection>;
+
+    /// The log was last written at `latest_ms` (for times without a year); said now and then of a log that goes on.
+    fn written(&mut self, _latest_ms: u64) {}
 
     /// The log has ended: what waited for a further line is told now.
     fn finish(&mut self, _found: &mut Vec<Signal>) {}
@@ -111,6 +122,36 @@ fn address(text: &str) -> Option<IpAddr> {
     };
     let inner = inner.split_once('%').map_or(inner, |(address, _)| address);
     inner.parse::<IpAddr>().ok().map(canonical_address)
+}
+
+/// Reads a line as it stands in a log.
+///
+/// Bytes that are no UTF-8 are replaced: whoever can put one into a log line must not vanish from it by that.
+///
+/// # Errors
+/// Why it was not read. What is in parentheses names a place, the sentence before it is one of a closed set.
+pub fn read_line(
+    bytes: &[u8],
+    format: &mut dyn LogFormat,
+    found: &mut Vec<Signal>,
+) -> Result<(), Cow<'static, str>> {
+    // A byte order mark is no part of the first line.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => format
+            .read(text, found)
+            .map_err(|reason| reason.to_string().into()),
+        Err(error) => {
+            if bytes.contains(&0) {
+                return Err("holds binary data".into());
+            }
+            let text = String::from_utf8_lossy(bytes);
+            let at = error.valid_up_to();
+            format
+                .read(&text, found)
+                .map_err(|reason| format!("{reason} (and it is no UTF-8 from byte {at} on)").into())
+        }
+    }
 }
 
 const NO_ADDRESS: Rejection = Rejection::new("the client is no IP address");

@@ -65,7 +65,12 @@ fn no_line_makes_a_reader_fail() {
         Box::new(Keycloak::new(maker)),
         Box::new(Authelia::new(maker)),
         Box::new(JsonLines::new(maker, JsonFields::default(), 0)),
-        Box::new(RegexLines::new(maker, expression, Words::default(), 0).unwrap()),
+        Box::new(RegexLines::new(
+            maker,
+            Expression::parse(expression).unwrap(),
+            Words::default(),
+            0,
+        )),
     ];
     let mut random = Random::new(20_261_122);
     let mut found = Vec::new();

@@ -143,6 +143,10 @@ impl Sshd {
 }
 
 impl LogFormat for Sshd {
+    fn written(&mut self, latest_ms: u64) {
+        self.years.written(latest_ms);
+    }
+
     fn read(&mut self, line: &str, found: &mut Vec<Signal>) -> Result<(), Rejection> {
         let line = line.trim();
         // journald says between lines where a boot begins.

@@ -84,7 +84,7 @@ fn lines_that_cannot_be_read_say_why() {
     let mut format = JsonLines::new(maker(), JsonFields::default(), WRITTEN);
     for (line, expected) in [
         ("nonsense", "JSON"),
-        (r#"{"outcome":"maybe"}"#, "--outcome"),
+        (r#"{"outcome":"maybe"}"#, "nobody explained"),
         (r#"{"outcome":"failure","client":"192.0.2.1"}"#, "time"),
         (
             r#"{"outcome":"failure","time":1704164645,"client":"example.com"}"#,
@@ -362,7 +362,12 @@ fn json_by_fields_and_any_line_by_expression() {
     let log = "Nov 21 16:47:48 mail dovecot: imap-login: auth failed user=<bob>, method=PLAIN, rip=192.0.2.1\n\
         Nov 21 16:47:49 mail dovecot: imap-login: ok user=<bob>, rip=192.0.2.1\n\
         Nov 21 16:47:49 mail postfix: something else";
-    let mut format = RegexLines::new(maker(), expression, Words::default(), WRITTEN).unwrap();
+    let mut format = RegexLines::new(
+        maker(),
+        Expression::parse(expression).unwrap(),
+        Words::default(),
+        WRITTEN,
+    );
     let outcomes: Vec<_> = read_all(&mut format, log)
         .iter()
         .map(|s| (s.outcome, s.user))
@@ -377,7 +382,7 @@ fn json_by_fields_and_any_line_by_expression() {
         ),
         ("(?<time>a{1000}{1000}{1000})(?<client>b)", "not understood"),
     ] {
-        let error = RegexLines::new(maker(), expression, Words::default(), WRITTEN).unwrap_err();
+        let error = Expression::parse(expression).unwrap_err();
         assert!(error.contains(expected), "{expression}: {error}");
     }
     assert!(

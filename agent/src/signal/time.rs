@@ -34,6 +34,11 @@ impl Years {
         }
     }
 
+    /// The log has been written to since.
+    pub fn written(&mut self, latest_ms: u64) {
+        self.latest_ms = self.latest_ms.max(latest_ms);
+    }
+
     /// The moment that is meant.
     pub fn resolve(&mut self, time: Yearless) -> Option<u64> {
         let (year, moment) = match self.last {
@@ -347,6 +352,18 @@ mod tests {
             Years::new(NOW).resolve(syslog("Feb 29 00:00:00").unwrap().0),
             Some(1_709_164_800_000),
             "the last leap day"
+        );
+    }
+
+    #[test]
+    fn a_log_that_goes_on_crosses_the_year_after_a_silence() {
+        let mut years = Years::new(NOW);
+        let at = |years: &mut Years, text: &str| years.resolve(syslog(text).unwrap().0);
+        let before = at(&mut years, "Nov 22 10:00:00").unwrap();
+        years.written(NOW + 60 * DAY_MS);
+        assert_eq!(
+            at(&mut years, "Jan 15 10:00:00"),
+            Some(before + 54 * DAY_MS)
         );
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use edgeward::config::{Config, Listen, Service};
+use edgeward::config::{Config, Listen, Profile, Service, SignalPlace};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -21,15 +21,19 @@ fuzz_target!(|text: &str| {
             );
             config.services.iter().for_each(service);
             for endpoint in &config.endpoints {
-                assert!(
-                    config
-                        .services
-                        .iter()
-                        .any(|service| service.name == endpoint.service)
-                );
+                let named = |service: &Service| service.name == endpoint.service;
+                let left = endpoint.profile == Profile::Signals && endpoint.service.is_empty();
+                assert!(left || config.services.iter().any(named));
                 match &endpoint.listen {
                     Listen::Unix(path, mode) => assert!(path.is_absolute() && *mode <= 0o777),
                     Listen::Tcp(address) => assert!(address.ip().to_canonical().is_loopback()),
+                }
+            }
+            for source in &config.signals {
+                assert!(!source.name.is_empty());
+                match &source.place {
+                    SignalPlace::File(path) => assert!(path.is_absolute()),
+                    SignalPlace::Journal(units) => assert!(!units.is_empty()),
                 }
             }
         }

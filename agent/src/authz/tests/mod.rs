@@ -3,15 +3,16 @@
 mod grpc;
 mod http1;
 mod judged;
+mod reported;
 mod sockets;
 mod spoe;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -20,8 +21,10 @@ use crate::{
     clock::Clock,
     config::{Config, Endpoint, Listen, PeerSource, Profile},
     control::EventFeed,
+    detection::{Batch, Intake},
     gate::{Gate, GateLimits},
-    policy::{clock::Now, snapshot::Snapshot},
+    policy::{clock::Now, signal::PseudonymKey, snapshot::Snapshot},
+    signal::outcomes::Outcomes,
 };
 
 /// An endpoint of the service "login" at `place`.
@@ -61,6 +64,7 @@ struct Serving {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     gate: Gate,
+    batches: mpsc::Receiver<Batch>,
 }
 
 impl Serving {
@@ -69,10 +73,14 @@ impl Serving {
         let bound = Endpoints::bind(&endpoints).unwrap_or_else(|errors| panic!("{errors:?}"));
         let (wanted, receiver) = watch::channel(endpoints.into());
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(bound.serve(gate.clone(), receiver, async {
+        let outcomes = Outcomes::new(Clock::new(), EventFeed::new(100));
+        let (intake, batches) = Intake::new();
+        outcomes.open(intake, PseudonymKey::new(1, 2), &BTreeMap::new());
+        let task = tokio::spawn(bound.serve(gate.clone(), outcomes, receiver, async {
             let _ = stopped.await;
         }));
         Self {
+            batches,
             wanted,
             stop,
             task,
