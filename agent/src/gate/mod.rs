@@ -98,7 +98,15 @@ pub(crate) struct Decision {
     /// `x-edgeward-client`, `-verdict`, `-reason` and `-score` of a request that is let on, and `-would` where block
     /// mode, or a limit that is only previewed, would have refused it.
     pub(crate) headers: Vec<(&'static str, String)>,
-    _permit: Permit,
+    permit: Permit,
+}
+
+impl Decision {
+    /// The request's part of concurrent limits, to be held for as long as it is in progress: all that is left to keep
+    /// of a decision that has been acted on.
+    pub(crate) fn into_permit(self) -> Permit {
+        self.permit
+    }
 }
 
 impl Gate {
@@ -288,7 +296,7 @@ impl Gate {
             ruling,
             refusal,
             headers,
-            _permit: outcome.permit,
+            permit: outcome.permit,
         }
     }
 }

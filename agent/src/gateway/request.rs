@@ -87,13 +87,13 @@ pub(super) async fn handle(
     }
     let mut decision = judge(conn, &rules, &parts);
     if let Some(refusal) = decision.refusal.take() {
-        share.keep(decision);
+        share.keep(decision.into_permit());
         return Ok(refuse(conn, &refusal, &parts.headers, body, share, began).await);
     }
     headers::clean_request(&mut parts.headers, rules.service.header.name());
     announce(&mut parts.headers, &mut decision);
     let client = decision.ruling.chain.client;
-    share.keep(decision);
+    share.keep(decision.into_permit());
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut parts.headers);
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{cause::Cause, line::Line, shared::Shared};
-use crate::gate::Decision;
+use crate::policy::limits::Permit;
 
 /// Connections and requests of one service, over all workers.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ pub(super) struct Share {
     load: Arc<Load>,
     line: Arc<Line>,
     peer: IpAddr,
-    /// Holds the request's part of concurrent limits.
-    decision: Option<Decision>,
+    /// The request's part of concurrent limits.
+    permit: Permit,
     ended: bool,
 }
 
@@ -74,14 +74,14 @@ impl Share {
             load: Arc::clone(load),
             line,
             peer,
-            decision: None,
+            permit: Permit::default(),
             ended: false,
         })
     }
 
-    /// Keeps the decision until the end.
-    pub(super) fn keep(&mut self, decision: Decision) {
-        self.decision = Some(decision);
+    /// Keeps the request's part of concurrent limits until the end.
+    pub(super) fn keep(&mut self, permit: Permit) {
+        self.permit = permit;
     }
 
     /// The answer is complete.
