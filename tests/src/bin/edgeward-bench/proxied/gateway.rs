@@ -1,11 +1,14 @@
 //! The gateway beside nginx `proxy_pass` and HAProxy: the same client host, the same application, the same cores.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use lab::{Agent, AgentConfig, Lab, Process, Result};
 
 use super::{
-    Pace, idle, line, ready,
+    Pace, idle, line, ready, usage,
     wrk::{self, Load},
 };
 use crate::{
@@ -26,6 +29,8 @@ struct Contender {
     name: &'static str,
     port: u16,
     loads: Vec<Load>,
+    /// Processor time of a request, µs, by run; none for the application itself.
+    processor_us: Vec<f64>,
     /// Resident bytes before and with the idle connections; none for the application itself.
     memory: Option<(u64, u64)>,
 }
@@ -54,16 +59,25 @@ impl Gateways {
             name,
             port,
             loads: Vec::new(),
+            processor_us: Vec::new(),
             memory: None,
         })
         .collect();
         for round in 0..=pace.rounds {
             for contender in &mut contenders {
                 let url = format!("http://{}:{}/login", stage.lab.login.v4(), contender.port);
+                let pid = stage.pid(contender.port);
+                let before = pid.map(usage::processor_ns).transpose()?;
                 let load = wrk::run(&stage.lab.proxy, &url, CONNECTIONS, pace.seconds)?;
+                let after = pid.map(usage::processor_ns).transpose()?;
                 // The first round only warms up.
                 if round > 0 {
                     contender.loads.push(load);
+                    let spent = before.zip(after).map(|(before, after)| {
+                        Duration::from_nanos(after.saturating_sub(before)).as_secs_f64() * 1e6
+                    });
+                    let of_one = spent.map(|spent| spent / load.requests.max(1.0));
+                    contender.processor_us.extend(of_one);
                 }
             }
         }
@@ -99,13 +113,13 @@ impl Gateways {
     pub(crate) fn markdown(&self, text: &mut String) {
         line(
             text,
-            "\n## Gateway\n\n`wrk` with 64 keep-alive connections on the trusted proxy's host, an nginx that answers 200 at once as the\napplication, and before it one reverse proxy at a time; all on the same cores. Memory is resident, of all processes\nof a server.\n",
+            "\n## Gateway\n\n`wrk` with 64 keep-alive connections on the trusted proxy's host, an nginx that answers 200 at once as the\napplication, and before it one reverse proxy at a time; all on the same cores. CPU time and resident memory are\nof all processes of a server; idle connections have made a request each and been quiet for three seconds.\n",
         );
         let idle = self.idle_connections;
         line(
             text,
             &format!(
-                "| Reverse proxy | requests/s | of nginx | p50 ms | p99 ms | memory idle | with {idle} idle connections | a connection |\n|---|---|---|---|---|---|---|---|"
+                "| Reverse proxy | requests/s | of nginx | p50 ms | p99 ms | CPU µs a request | memory idle | with {idle} idle connections | a connection |\n|---|---|---|---|---|---|---|---|---|"
             ),
         );
         let nginx = self.named(NGINX_NAME).map_or(1.0, Contender::rate);
@@ -123,10 +137,14 @@ impl Gateways {
                     )
                 },
             );
+            let processor = match contender.processor_us.as_slice() {
+                [] => "–".to_owned(),
+                runs => format!("{:.1}", median(runs)),
+            };
             line(
                 text,
                 &format!(
-                    "| {} | {:.0} | {:.2} × | {:.2} | {:.2} | {memory} |",
+                    "| {} | {:.0} | {:.2} × | {:.2} | {:.2} | {processor} | {memory} |",
                     contender.name,
                     contender.rate(),
                     contender.rate() / nginx.max(1.0),
@@ -196,20 +214,27 @@ impl Stage {
         })
     }
 
+    /// The process of whoever listens there; none for the application itself.
+    fn pid(&self, port: u16) -> Option<u32> {
+        match port {
+            NGINX => Some(self.nginx.id()),
+            HAPROXY => Some(self.haproxy.id()),
+            EDGEWARD => self.agent.id(),
+            _ => None,
+        }
+    }
+
     fn idle_memory(&self, contender: &Contender, connections: usize) -> Result<Option<(u64, u64)>> {
-        let pid = match contender.port {
-            NGINX => self.nginx.id(),
-            HAPROXY => self.haproxy.id(),
-            EDGEWARD => self.agent.id().unwrap_or(0),
-            _ => return Ok(None),
+        let Some(pid) = self.pid(contender.port) else {
+            return Ok(None);
         };
-        let before = idle::resident(pid)?;
+        let before = usage::resident(pid)?;
         let address = SocketAddr::new(self.lab.login.v4().into(), contender.port);
         // Sources of their own: ports of the contender before are not free yet.
         let own = u32::from(contender.port - NGINX) * SOURCES_EACH;
         let first = Ipv4Addr::from(u32::from(self.lab.proxy.v4()) + own);
         let open = idle::open(&self.lab.proxy, first, address, connections)?;
-        let with = idle::resident(pid)?;
+        let with = usage::resident(pid)?;
         drop(open);
         Ok(Some((before, with)))
     }

@@ -1,16 +1,17 @@
 //! Memory that idle connections take: many are opened, each makes one request and stays.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
 use lab::{Host, Result};
 
-/// Opens `count` keep-alive connections from `host`, one request on each; they live as long as the result.
+/// Opens `count` keep-alive connections from `host`, one request on each; they live as long as the result, and all
+/// have been quiet for a while.
 ///
 /// `first` is the first source address; each has no more connections than it has ports to spare.
 pub(crate) fn open(
@@ -40,42 +41,13 @@ pub(crate) fn open(
         );
         streams.push(stream);
     }
+    thread::sleep(QUIET);
     Ok(streams)
-}
-
-/// Resident memory of a process and its children, bytes.
-pub(crate) fn resident(pid: u32) -> Result<u64> {
-    let mut total = own(pid)?;
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(child) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if parent(child) == Some(pid) {
-            // It may have ended meanwhile.
-            total += own(child).unwrap_or(0);
-        }
-    }
-    Ok(total)
-}
-
-fn own(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kilobytes * 1024)
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
 }
 
 /// Connections from one address.
 pub(crate) const CONNECTIONS_A_SOURCE: usize = 4_000;
 /// Longest a connection or an answer may take: only a fault does.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long the last connection is quiet before anything is measured.
+pub(crate) const QUIET: Duration = Duration::from_secs(3);

@@ -4,6 +4,7 @@
 mod endpoint;
 mod gateway;
 mod idle;
+mod usage;
 mod wrk;
 
 use std::{

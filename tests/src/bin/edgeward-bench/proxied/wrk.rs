@@ -6,6 +6,8 @@ use lab::{Host, Result};
 /// What one run of `wrk` says.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Load {
+    /// Requests in all.
+    pub(crate) requests: f64,
     /// Requests a second.
     pub(crate) rate: f64,
     /// Median latency, ms.
@@ -46,7 +48,12 @@ fn parse(report: &str) -> Option<Load> {
             .find(|line| line.starts_with(name))?;
         line.split_whitespace().nth(1)
     };
+    let requests = report
+        .lines()
+        .find_map(|line| line.split_once(" requests in "))?
+        .0;
     Some(Load {
+        requests: requests.trim().parse().ok()?,
         rate: field("Requests/sec:")?.parse().ok()?,
         p50_ms: milliseconds(field("50%")?)?,
         p99_ms: milliseconds(field("99%")?)?,
