@@ -57,8 +57,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     // The keeper has made the state directory.
     let learned = detection::Opened::open(keeper.config(), clock)?;
-    let ring = keeper.take_events()?;
-    let heads = keeper.take_heads()?;
+    gate.tell_sign_ins(learned.key(), learned.intake());
+    let (ring, heads) = (keeper.take_events()?, keeper.take_heads()?);
 
     let runtime = single_threaded()?;
     let listener = {

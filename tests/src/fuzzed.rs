@@ -1,7 +1,9 @@
-//! The bodies of the fuzz targets for chains, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
+//! The bodies of the fuzz targets for chains and sign-ins, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
 
 #[path = "../tests/common/chains.rs"]
 mod chains;
+#[path = "../tests/common/sign_ins.rs"]
+mod sign_ins;
 
 /// Headers as proxies and attackers write them.
 const HEADERS: [&str; 12] = [
@@ -76,5 +78,26 @@ fn proxy_protocol_holds_what_it_promises() {
     for _ in 0..20_000 {
         let seed = PROXY_HEADERS[random.below(PROXY_HEADERS.len())];
         chains::proxy_protocol(&random.changed(seed));
+    }
+}
+
+/// Bodies behind the bytes that choose their type.
+const BODIES: [&[u8]; 8] = [
+    b"\x01\xc0user.name=alice&x=%41+b",
+    b"\x00\x80user.name=alice&user.name=bob",
+    b"\x02\xf0{\"user\":{\"name\":\"al\\u0069ce\"},\"x\":[1,{}]}",
+    b"\x04\x90 [{\"user.name\":\"x\"},\"\\ud83d\\ude00\"]",
+    b"\x03\xff--XX\r\nContent-Disposition: form-data; name=\"user.name\"\r\n\r\nalice\r\n--XX--\r\n",
+    b"\x03\xa0--XX\nContent-Disposition: form-data; filename=a; name=user.name\n\na\n--XX \n--XX--",
+    b"\x00\x00Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+    b"\x02\xff{\"user\":{\"name\":12.5e3",
+];
+
+#[test]
+fn sign_ins_hold_what_they_promise() {
+    let mut random = Random(0x5eed);
+    for _ in 0..40_000 {
+        let seed = BODIES[random.below(BODIES.len())];
+        sign_ins::body(&random.changed(seed));
     }
 }

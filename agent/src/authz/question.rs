@@ -9,7 +9,10 @@ use super::{
 use crate::{
     config::Endpoint,
     gate::{Decision, Gate, Head, Via, Wanted},
-    policy::{chain::Forwarding, request::RequestFacts},
+    policy::{
+        chain::Forwarding, request::RequestFacts, sign_in, snapshot::Snapshot,
+        suspects::SignInFacts,
+    },
 };
 
 /// What a proxy asks about.
@@ -53,13 +56,20 @@ pub(super) fn judge<H: Headers>(
     let origin = headers::origin(endpoint, header, headers, question.peer)?;
     let (method, target) = (shown(question.method), shown(question.target));
     let host = question.host.or_else(|| headers.first("host")).map(shown);
+    let sign_in = sign_in(
+        gate,
+        endpoint,
+        &snapshot,
+        (service, &method, &target),
+        headers,
+    );
     let head = Head {
         facts: RequestFacts {
             service,
             peer: origin.peer,
             path: headers::path_of(&target),
             user_agent: headers.first("user-agent"),
-            sign_in: None,
+            sign_in,
         },
         via: Via::Endpoint,
         method: &method,
@@ -77,4 +87,24 @@ pub(super) fn judge<H: Headers>(
     };
     gate.took(Via::Endpoint, began.elapsed());
     Ok(Judged { decision, wanted })
+}
+
+/// Who signs in, if the question is about a sign-in. The user is the proxy's word, where the endpoint says that there
+/// is one; two of them are none.
+fn sign_in<H: Headers>(
+    gate: &Gate,
+    endpoint: &Endpoint,
+    snapshot: &Snapshot,
+    (service, method, target): (usize, &str, &str),
+    headers: &H,
+) -> Option<SignInFacts> {
+    let service = snapshot.services.get(service)?;
+    sign_in::find(&service.sign_ins, method, target)?;
+    let key = gate.sign_ins()?.key();
+    let named = endpoint.user_header.as_deref();
+    let user = named.and_then(|name| headers.only("user", name).ok());
+    Some(SignInFacts {
+        user: user.map(|name| key.user(name)),
+        agent: sign_in::agent(key, headers.first("user-agent"), target),
+    })
 }

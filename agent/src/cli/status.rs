@@ -100,6 +100,7 @@ fn proxied(sheet: &mut output::Sheet, proxied: &ProxiedReport) {
         sheet.add(&format!("{via}, time"), text);
     }
     sheet.add("gateway", counters(&proxied.gateway));
+    sheet.add("sign-ins", counters(&proxied.sign_ins));
     sheet.add("steering", counters(&proxied.steering));
 }
 

@@ -8,6 +8,10 @@ use crate::config::{
     RefusalPages, RequestLimit, Service, SignalPlace, SignalSource, UnknownClient,
     UpstreamProtocol, duration, service::word,
 };
+use crate::policy::{
+    sign_in::{Repeated, SignIn, UserPlace},
+    signal::Flow,
+};
 
 pub(super) fn service(old: &Service, new: &Service) -> Vec<String> {
     let mut out = Vec::new();
@@ -33,6 +37,7 @@ pub(super) fn service(old: &Service, new: &Service) -> Vec<String> {
     gateway(&mut out, old.gateway.as_ref(), new.gateway.as_ref());
     refusals(&mut out, &old.refusals, &new.refusals);
     limits(&mut out, &old.limits, &new.limits);
+    sign_ins(&mut out, &old.sign_ins, &new.sign_ins);
     out
 }
 
@@ -188,6 +193,51 @@ fn limit(out: &mut Vec<String>, old: &RequestLimit, new: &RequestLimit) {
     });
 }
 
+fn sign_ins(out: &mut Vec<String>, old: &[SignIn], new: &[SignIn]) {
+    let name = |one: &SignIn| format!("sign_in \"{} {}\"", one.method, one.path);
+    for before in old {
+        match new.iter().find(|after| after.is_same_request(before)) {
+            None => out.push(format!("{} removed", name(before))),
+            Some(after) => sign_in(out, &name(before), before, after),
+        }
+    }
+    for after in new {
+        if !old.iter().any(|before| before.is_same_request(after)) {
+            out.push(format!("{} added", name(after)));
+        }
+    }
+    // The first that matches counts.
+    let kept = |all: &[SignIn], others: &[SignIn]| -> Vec<String> {
+        let both = |one: &&SignIn| others.iter().any(|other| other.is_same_request(one));
+        all.iter().filter(both).map(name).collect()
+    };
+    if kept(old, new) != kept(new, old) {
+        out.push("sign_in in another order".to_owned());
+    }
+}
+
+fn sign_in(out: &mut Vec<String>, name: &str, old: &SignIn, new: &SignIn) {
+    let mut text = |key: &str, of: &dyn Fn(&SignIn) -> String| {
+        value(out, &format!("{name} {key}"), &of(old), &of(new));
+    };
+    text("flow", &|one| word(&Flow::NAMED, one.flow).to_owned());
+    text("user", &|one| match &one.user {
+        UserPlace::Nowhere => "none".to_owned(),
+        UserPlace::Field(field, take) => format!("{field} ({})", word(&Repeated::NAMED, *take)),
+        UserPlace::Basic => "basic".to_owned(),
+    });
+    text("body_bytes_max", &|one| one.body_bytes_max.to_string());
+    text("statuses", &|one| one.answer.statuses.to_string());
+    text("outcome", &|one| one.answer.place.to_string());
+    text("outcomes", &|one| {
+        let words = one.answer.words.iter();
+        let words: Vec<String> = words
+            .map(|(word, outcome)| format!("{}={word}", outcome.name()))
+            .collect();
+        joined(&words)
+    });
+}
+
 pub(super) fn endpoint(old: &Endpoint, new: &Endpoint) -> Vec<String> {
     let mut out = Vec::new();
     value(&mut out, "listen", &place(&old.listen), &place(&new.listen));
@@ -205,6 +255,8 @@ pub(super) fn endpoint(old: &Endpoint, new: &Endpoint) -> Vec<String> {
     value(&mut out, "service", &old.service, &new.service);
     value(&mut out, "peer", &peer(&old.peer), &peer(&new.peer));
     value(&mut out, "resolved", &old.resolved, &new.resolved);
+    let user = |endpoint: &Endpoint| endpoint.user_header.clone().unwrap_or_default();
+    value(&mut out, "user_header", &user(old), &user(new));
     out
 }
 

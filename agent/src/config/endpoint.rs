@@ -20,6 +20,8 @@ pub struct Endpoint {
     pub peer: PeerSource,
     /// The address that `peer` names is the client already: the proxy has walked the chain by itself.
     pub resolved: bool,
+    /// The header in which the proxy names who signs in, in lower case.
+    pub user_header: Option<String>,
 }
 
 /// Where an endpoint listens.

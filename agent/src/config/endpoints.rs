@@ -7,10 +7,11 @@ use super::{
     error::{nearest, shown},
     places,
     raw::{Node, Table},
+    sign_ins,
     zones::{Typed, name},
 };
 
-pub(super) const ENDPOINT_KEYS: [&str; 7] = [
+pub(super) const ENDPOINT_KEYS: [&str; 8] = [
     "name",
     "listen",
     "listen_mode",
@@ -18,6 +19,7 @@ pub(super) const ENDPOINT_KEYS: [&str; 7] = [
     "service",
     "peer",
     "resolved",
+    "user_header",
 ];
 
 /// Of a Unix socket: its owner and group may connect.
@@ -59,6 +61,9 @@ fn endpoint(table: &mut Table<'_>, services: &[Typed<'_, Service>]) -> Endpoint 
         service: endpoint_service(table, services, profile).unwrap_or_default(),
         peer: peer.unwrap_or(PeerSource::LastHop),
         resolved: table.flag("resolved", false),
+        user_header: table
+            .get("user_header")
+            .and_then(|node| sign_ins::header_name(&node)),
     }
 }
 

@@ -24,6 +24,7 @@ mod raw;
 mod sections;
 mod service;
 mod services;
+mod sign_ins;
 mod signal_source;
 mod signals;
 pub mod tls;
@@ -248,6 +249,8 @@ mod mistakes_tests;
 mod proxied_mistakes_tests;
 #[cfg(test)]
 mod proxied_tests;
+#[cfg(test)]
+mod sign_ins_tests;
 #[cfg(test)]
 mod signal_tests;
 #[cfg(test)]

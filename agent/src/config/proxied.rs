@@ -187,6 +187,7 @@ fn without_effect(typed: &Typed<'_, Service>, asked: &[&Typed<'_, Endpoint>]) {
     let unseen = !service.observe;
     let settings = [
         ("limit", unseen && !service.limits.is_empty()),
+        ("sign_in", !service.sign_ins.is_empty()),
         (
             "unknown_client",
             unseen && service.unknown_client != UnknownClient::default(),

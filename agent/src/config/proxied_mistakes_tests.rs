@@ -28,11 +28,12 @@ fn mistakes_in_files() {
     each_alone(FILES);
 }
 
-fn each_alone(table: &[(&str, &str, &str)]) {
+pub(super) fn each_alone(table: &[(&str, &str, &str)]) {
     let dir = folder();
     let name = format!("{}/", dir.path().display());
     for (text, begins, holds) in table {
         let text = text
+            .replace("{L}", "{CDN}{S}gateway = {}\n[[service.sign_in]]\n")
             .replace("{CDN}", "[[zone]]\nname = \"cdn\"\nuses = [\"trusted-proxy\"]\nnetworks = [\"192.0.2.0/24\"]\n")
             .replace("{S}", "[[service]]\nname = \"s\"\nports = [80]\n")
             .replace("{E}", "[[endpoint]]\nname = \"e\"\nprofile = \"auth-request\"\n");

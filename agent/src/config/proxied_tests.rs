@@ -4,7 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{test_pems, *};
+use super::{sign_ins_tests, test_pems, *};
+use crate::policy::sign_in::{Field, Repeated, UserPlace};
 
 /// A configuration with everything of this part, and the files it names.
 pub(super) fn folder() -> TempDir {
@@ -98,6 +99,7 @@ fn everything_of_a_service_that_can_be_typed_arrives() {
             html: Some("<p>{event_id}</p>".to_owned()),
             json: Some(r#"{"id": "{event_id}"}"#.to_owned()),
         },
+        sign_ins: sign_ins_tests::typed(),
     };
     assert_eq!(config.services.first(), Some(&service));
     let off = config.services.get(1).unwrap();
@@ -115,6 +117,7 @@ fn every_endpoint_that_can_be_typed_arrives() {
         service: "login".to_owned(),
         peer,
         resolved,
+        user_header: (name == "nginx").then(|| "x-edgeward-user".to_owned()),
     };
     let header = |name: &str| PeerSource::Header(name.to_owned());
     let unix = |path: &str, mode| Listen::Unix(path.into(), mode);
@@ -231,6 +234,28 @@ pub(super) const EVERYTHING: &str = r#"
         concurrent = 5
         window = "1h"
         mode = "preview"
+        [[service.sign_in]]
+        path = "/login"
+        user_field = "user.name"
+        user_repeated = "last"
+        body_bytes_max = 256
+        success = [302, 303]
+        failure = ["2xx"]
+        unknown_user = [404]
+        challenge = ["401"]
+        outcome_field = "/error/code"
+        answer_bytes_max = 1024
+        outcomes = ["unknown-user=NOBODY,*gone", "success=ok"]
+        [[service.sign_in]]
+        method = "*"
+        path = "*/reset"
+        flow = "recovery"
+        user_basic = true
+        outcome_header = "X-Result"
+        outcomes = ["failure=no"]
+        [[service.sign_in]]
+        method = "put"
+        path = "/new/*"
         [[service]]
         name = "admin"
         ports = [80]
@@ -254,6 +279,7 @@ const ENDPOINTS: &str = r#"
         name = "nginx"
         listen = "unix:/run/edgeward/auth-request.sock"
         profile = "auth-request"
+        user_header = "X-Edgeward-User"
         service = "login"
         [[endpoint]]
         name = "caddy"
@@ -304,12 +330,13 @@ fn every_key_of_services_and_endpoints_is_annotated() {
     let keys = [
         &services::SERVICE_KEYS[..],
         &services::LIMIT_KEYS,
+        &sign_ins::SIGN_IN_KEYS,
         &services::REFUSAL_KEYS,
         &gateway::GATEWAY_KEYS,
         &endpoints::ENDPOINT_KEYS,
     ];
     for key in keys.concat() {
-        let table = ["gateway", "refusal", "limit"].contains(&key);
+        let table = ["gateway", "refusal", "limit", "sign_in"].contains(&key);
         assert!(
             table || lines.iter().any(|line| is_about(line, key)),
             "{key}"
@@ -320,13 +347,22 @@ fn every_key_of_services_and_endpoints_is_annotated() {
 /// What the annotated default shows is the default; examples, which have none, are left out.
 #[test]
 fn the_annotated_services_and_endpoints_show_the_defaults() {
-    const EXAMPLES: [&str; 6] = [
+    const EXAMPLES: [&str; 15] = [
         "upstream",
         "upstream_ca",
         "certificates",
         "html",
         "json",
         "paths",
+        "success",
+        "failure",
+        "unknown_user",
+        "challenge",
+        "outcome_header",
+        "outcome_field",
+        "outcomes",
+        "answer_bytes_max",
+        "user_header",
     ];
     let mut lines = annotated();
     lines.retain(|line| !EXAMPLES.iter().any(|key| is_about(line, key)));
@@ -348,6 +384,14 @@ fn the_annotated_services_and_endpoints_show_the_defaults() {
         ports: vec![443],
         gateway: Some(Gateway::default()),
         limits: vec![limit],
+        sign_ins: vec![
+            sign_ins_tests::sign_in(
+                "POST",
+                "/login",
+                UserPlace::Field(Field::parse("username").unwrap(), Repeated::All),
+            ),
+            sign_ins_tests::sign_in("POST", "/api/login", UserPlace::Nowhere),
+        ],
         ..Service::default()
     };
     assert_eq!(config.services, [service]);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use crate::policy::path::PathPattern;
+use crate::policy::{path::PathPattern, sign_in::SignIn};
 
 /// Ports where people sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Service {
     pub limits: Vec<RequestLimit>,
     /// What a refused request is answered.
     pub refusals: RefusalPages,
+    /// Requests that sign somebody in; the first that matches counts.
+    pub sign_ins: Vec<SignIn>,
 }
 
 /// Where a trusted proxy names the client.
@@ -283,6 +285,7 @@ impl Default for Service {
             gateway: None,
             limits: Vec::new(),
             refusals: RefusalPages::default(),
+            sign_ins: Vec::new(),
         }
     }
 }

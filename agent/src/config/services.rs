@@ -9,11 +9,12 @@ use super::{
     gateway,
     getters::read_small,
     raw::{Node, Table},
+    sign_ins,
     zones::{Typed, name},
 };
 use crate::policy::path::PathPattern;
 
-pub(super) const SERVICE_KEYS: [&str; 12] = [
+pub(super) const SERVICE_KEYS: [&str; 13] = [
     "name",
     "ports",
     "header",
@@ -26,6 +27,7 @@ pub(super) const SERVICE_KEYS: [&str; 12] = [
     "gateway",
     "refusal",
     "limit",
+    "sign_in",
 ];
 pub(super) const LIMIT_KEYS: [&str; 7] = [
     "name",
@@ -82,6 +84,7 @@ fn service(table: &Table<'_>, base: &Path, name: String, ports: &[(u16, Node<'_>
         gateway: gateway::gateway(table, base),
         limits: limits(table),
         refusals: refusals(table, base),
+        sign_ins: sign_ins::sign_ins(table),
     }
 }
 

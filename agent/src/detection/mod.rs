@@ -41,6 +41,7 @@ use crate::{
     policy::{
         attack,
         defence::{Services, Settings},
+        sign_in::{SignIn, UserPlace},
         signal::PseudonymKey,
         snapshot::Snapshot,
         suspects::Suspects,
@@ -250,9 +251,19 @@ pub(crate) fn settings(config: &Config) -> Settings {
         lifetimes: detection.lifetimes,
         block_score: config.reputation.block,
         limit_score: config.reputation.limit,
-        sees_requests: Services::NONE,
+        sees_requests: sees_requests(config),
         learned: None,
     }
+}
+
+/// Services whose sign-ins are refused by user and user agent: those where the gateway knows both.
+fn sees_requests(config: &Config) -> Services {
+    let services = (0..).zip(&config.services);
+    let seen = services.filter(|(_, service)| {
+        let named = |one: &SignIn| one.user != UserPlace::Nowhere;
+        service.gateway.is_some() && service.sign_ins.iter().any(named)
+    });
+    seen.fold(Services::NONE, |all, (index, _)| all.with(index))
 }
 
 fn prepare(dir: &Path) -> io::Result<()> {

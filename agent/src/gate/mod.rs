@@ -5,20 +5,29 @@
 mod counters;
 mod events;
 mod refusal;
+mod sign_ins;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tracing::debug;
 
-pub(crate) use self::refusal::{Refusal, Wanted};
 use self::{
     counters::{Counted, Counters},
     events::{Events, Said},
 };
+pub(crate) use self::{
+    refusal::{Refusal, Wanted},
+    sign_ins::{Noted, SignIns},
+};
 use crate::{
     clock::Clock,
     control::{EventFeed, report::ProxiedReport},
+    detection::Intake,
     origins::{Attempt, Origins},
     policy::{
         chain::{ClientReason, Forwarding},
@@ -27,6 +36,7 @@ use crate::{
         limits::{Limited, Limiter, Permit},
         mode::Mode,
         request::{Reason, RequestFacts, Ruling},
+        signal::PseudonymKey,
         snapshot::Snapshot,
         suspects::Suspects,
     },
@@ -44,6 +54,8 @@ struct Inner {
     counters: Counters,
     events: Events,
     origins: Origins,
+    /// Absent until detection takes signals.
+    sign_ins: OnceLock<SignIns>,
 }
 
 /// Bounds of the gate's memory and noise.
@@ -126,7 +138,24 @@ impl Gate {
             counters: Counters::default(),
             events: Events::new(feed, seed, limits.events_per_second_max),
             origins: Origins::default(),
+            sign_ins: OnceLock::new(),
         }))
+    }
+
+    /// From now on sign-ins are told to detection.
+    pub(crate) fn tell_sign_ins(&self, key: PseudonymKey, intake: Intake) {
+        // A second call would be a mistake of the agent; the first one holds.
+        let _ = self.0.sign_ins.set(SignIns::new(key, intake));
+    }
+
+    /// Where sign-ins are told; `None` until detection takes signals.
+    pub(crate) fn sign_ins(&self) -> Option<&SignIns> {
+        self.0.sign_ins.get()
+    }
+
+    /// The time of signals, milliseconds since the epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.clock.now().wall_ms
     }
 
     /// For tests that are about something else.
@@ -207,6 +236,7 @@ impl Gate {
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            sign_ins: self.sign_ins().map(SignIns::report).unwrap_or_default(),
             ..self.0.counters.report()
         }
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -20,6 +21,7 @@ use super::{
     headers,
     http1::{Link, SharedLink, lock},
     share::Share,
+    sign_in::Watch,
     wheel::{Alarm, Wheel},
 };
 
@@ -29,8 +31,18 @@ pub(super) enum UpBody {
     Streaming(Streaming),
 }
 
+/// What was read of a body before its request was judged.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    pub(super) data: Option<Bytes>,
+    pub(super) trailers: Option<HeaderMap>,
+    /// There is no more.
+    pub(super) is_whole: bool,
+}
+
 /// See [`UpBody`].
 pub(super) struct Streaming {
+    ahead: Option<Box<Ahead>>,
     incoming: Incoming,
     wait: Wait,
     upload: Arc<Upload>,
@@ -48,6 +60,8 @@ pub(super) struct Upload {
 pub(super) struct OutBody {
     content: Content,
     share: Option<Share>,
+    /// Looks at what passes, where that tells how a sign-in ended.
+    watch: Option<Box<Watch>>,
 }
 
 enum Content {
@@ -76,19 +90,32 @@ struct Wait {
 }
 
 impl UpBody {
-    /// A body that streams, and its progress.
+    /// A body that streams, behind what was read of it already; and its progress.
     pub(super) fn streaming(
+        ahead: Option<Box<Ahead>>,
         incoming: Incoming,
         wheel: &Arc<Wheel>,
         limit: Duration,
     ) -> (Self, Arc<Upload>) {
         let upload = Arc::new(Upload::default());
         let body = Self::Streaming(Streaming {
+            ahead,
             incoming,
             wait: Wait::new(wheel, limit),
             upload: Arc::clone(&upload),
         });
         (body, upload)
+    }
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none()
+    }
+
+    fn frame(&mut self) -> Option<Frame<Bytes>> {
+        let data = self.data.take().map(Frame::data);
+        data.or_else(|| self.trailers.take().map(Frame::trailers))
     }
 }
 
@@ -125,6 +152,16 @@ impl Body for UpBody {
             return Poll::Ready(None);
         };
         let upload = &streaming.upload;
+        if let Some(ahead) = &mut streaming.ahead {
+            if let Some(frame) = ahead.frame() {
+                upload.frames.fetch_add(1, Relaxed);
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if ahead.is_whole {
+                upload.ended.store(true, Relaxed);
+                return Poll::Ready(None);
+            }
+        }
         let next = poll_incoming(&mut streaming.incoming, cx);
         match streaming.wait.poll(next, cx) {
             Poll::Pending => Poll::Pending,
@@ -146,14 +183,28 @@ impl Body for UpBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
+            Self::Streaming(streaming) => {
+                let ahead = streaming.ahead.as_deref();
+                ahead.is_none_or(Ahead::is_empty)
+                    && (ahead.is_some_and(|ahead| ahead.is_whole)
+                        || streaming.incoming.is_end_stream())
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(streaming) => streaming.incoming.size_hint(),
+        let Self::Streaming(streaming) = self else {
+            return SizeHint::with_exact(0);
+        };
+        let rest = streaming.incoming.size_hint();
+        let ahead = streaming
+            .ahead
+            .as_ref()
+            .and_then(|ahead| ahead.data.as_ref());
+        let ahead = ahead.map_or(0, Bytes::len);
+        match (rest.exact(), u64::try_from(ahead)) {
+            (Some(rest), Ok(ahead)) => SizeHint::with_exact(rest.saturating_add(ahead)),
+            _ => rest,
         }
     }
 }
@@ -169,6 +220,7 @@ impl OutBody {
         Self {
             content: Content::Empty,
             share,
+            watch: None,
         }
     }
 
@@ -177,6 +229,7 @@ impl OutBody {
         Self {
             content: Content::Own(bytes),
             share,
+            watch: None,
         }
     }
 
@@ -193,7 +246,14 @@ impl OutBody {
                 wait: Wait::new(wheel, limit),
             },
             share: Some(share),
+            watch: None,
         }
+    }
+
+    /// The same, with somebody who looks at what passes.
+    pub(super) fn watched(mut self, watch: Option<Box<Watch>>) -> Self {
+        self.watch = watch;
+        self
     }
 }
 
@@ -218,6 +278,9 @@ impl Body for OutBody {
                 let share = this.share.as_mut();
                 Poll::Ready(match ready!(next) {
                     Next::Frame(frame) => {
+                        if let (Some(watch), Some(data)) = (&mut this.watch, frame.data_ref()) {
+                            watch.see(data);
+                        }
                         if source.has_ended() {
                             end(source, share);
                         }
@@ -377,7 +440,7 @@ impl Wait {
 }
 
 /// The cause that the wire gave for an error, which has come through hyper since.
-fn cause_of(error: &hyper::Error) -> Option<Cause> {
+pub(super) fn cause_of(error: &hyper::Error) -> Option<Cause> {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {

@@ -16,6 +16,7 @@
 //! manager, then [`Running::close`] and [`Running::drain`].
 
 mod answer;
+mod answer_text;
 mod body;
 mod cause;
 mod connection;
@@ -34,6 +35,7 @@ mod respond;
 mod sending;
 mod share;
 mod shared;
+mod sign_in;
 mod stream;
 mod tls;
 mod tunnel;

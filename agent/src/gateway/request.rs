@@ -16,19 +16,20 @@ use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, ext::ReasonPhrase};
 
 use super::{
-    body::{OutBody, Source, UpBody, Upload},
+    body::{Ahead, OutBody, Source, UpBody, Upload},
     cause::Cause,
     connection::{Announced, Conn},
     forward::{self, Answer},
     headers, normal, respond,
     share::Share,
+    sign_in::{Attempt, Unread},
     upgrade::{self, Hold, Upgraded, Wanted},
     wheel::Alarm,
 };
 use crate::{
     config::{Gateway, Header, Service},
     gate::{Decision, Head, Refusal, Via},
-    policy::{chain::Forwarding, request::RequestFacts, snapshot::Snapshot},
+    policy::{chain::Forwarding, request::RequestFacts, snapshot::Snapshot, suspects::SignInFacts},
 };
 
 /// What a request needs of its service.
@@ -66,43 +67,54 @@ pub(super) async fn handle(
         conn.line.answered();
         return Ok(respond::failed(Cause::NotAService, None, true));
     };
-    let share = Share::new(
-        &conn.shared,
-        conn.place.load(),
-        rules.gateway.limits.requests_max,
-        Arc::clone(&conn.line),
-        conn.peer.ip(),
-    );
-    let Some(mut share) = share else {
+    let Some(mut share) = share(conn, &rules) else {
         conn.shared.reject(Cause::Requests, conn.peer.ip());
         conn.line.answered();
         return Ok(respond::failed(Cause::Requests, None, true));
     };
     let upgrade = upgrade::wanted(conn, &mut request, rules.gateway);
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     if let Err(cause) = normal::request(&mut parts, conn, rules.gateway.limits.headers_max) {
-        conn.shared.reject(cause, conn.peer.ip());
-        share.ended();
-        return Ok(respond::failed(cause, Some(share), true));
+        return Ok(unjudged(conn, cause, share));
     }
-    let mut decision = judge(conn, &rules, &parts);
+    let limit = rules.gateway.limits.body_timeout;
+    let (mut attempt, mut ahead) = (Attempt::of(conn, &rules, &parts), None);
+    if let Some(attempt) = &mut attempt {
+        match attempt
+            .look(&parts, &mut body, (limit, conn.is_http1))
+            .await
+        {
+            Ok(read) => ahead = read,
+            Err(unread) => return Ok(unread_body(conn, unread, share)),
+        }
+    }
+    let facts = attempt.as_deref().map(Attempt::facts);
+    let mut decision = judge(conn, &rules, &parts, facts);
     if let Some(refusal) = decision.refusal.take() {
         share.keep(decision.into_permit());
-        return Ok(refuse(conn, &refusal, &parts.headers, body, share, began).await);
+        let headers = &parts.headers;
+        return Ok(refuse(conn, &refusal, headers, (body, ahead), share, began).await);
     }
     headers::clean_request(&mut parts.headers, rules.service.header.name());
     announce(&mut parts.headers, &mut decision);
     let client = decision.ruling.chain.client;
+    if let Some(attempt) = &mut attempt {
+        attempt.passed(client);
+    }
     share.keep(decision.into_permit());
     if let Some(upgrade) = &upgrade {
         upgrade.ask(&mut parts.headers);
     }
-    let (body, upload) = up_body(conn, body, rules.gateway.limits.body_timeout);
+    let (body, upload) = up_body(conn, ahead, body, limit);
     let judged = began.elapsed();
     let answer = forward::forward(conn, &rules, client, (parts, body), upload.as_deref()).await;
     let answered = Instant::now();
     let response = match answer {
-        Ok(answer) => deliver(conn, &rules, answer, upload, share, upgrade, hold).await,
+        Ok(answer) => {
+            let watch = attempt.and_then(|attempt| attempt.answered(&answer.parts));
+            let response = deliver(conn, &rules, answer, upload, share, upgrade, hold).await;
+            response.map(|body| body.watched(watch))
+        }
         Err(cause) => {
             share.failed(cause);
             respond::failed(cause, Some(share), cause.of_client())
@@ -114,7 +126,35 @@ pub(super) async fn handle(
     Ok(response)
 }
 
-fn judge(conn: &Conn, rules: &Rules<'_>, parts: &Parts) -> Decision {
+fn share(conn: &Conn, rules: &Rules<'_>) -> Option<Share> {
+    Share::new(
+        &conn.shared,
+        conn.place.load(),
+        rules.gateway.limits.requests_max,
+        Arc::clone(&conn.line),
+        conn.peer.ip(),
+    )
+}
+
+/// Answers a request that never came to a judgement.
+fn unjudged(conn: &Conn, cause: Cause, mut share: Share) -> Response<OutBody> {
+    conn.shared.reject(cause, conn.peer.ip());
+    share.ended();
+    respond::failed(cause, Some(share), true)
+}
+
+fn unread_body(conn: &Conn, unread: Unread, mut share: Share) -> Response<OutBody> {
+    match unread {
+        Unread::Told(cause) => {
+            share.ended();
+            respond::failed(cause, Some(share), true)
+        }
+        Unread::Late => unjudged(conn, Cause::BodyTimeout, share),
+        Unread::Broken => unjudged(conn, Cause::Chunk, share),
+    }
+}
+
+fn judge(conn: &Conn, rules: &Rules<'_>, parts: &Parts, sign_in: Option<SignInFacts>) -> Decision {
     let head = Head {
         facts: RequestFacts {
             service: rules.index,
@@ -124,7 +164,7 @@ fn judge(conn: &Conn, rules: &Rules<'_>, parts: &Parts) -> Decision {
                 .headers
                 .get(header::USER_AGENT)
                 .map(HeaderValue::as_bytes),
-            sign_in: None,
+            sign_in,
         },
         via: Via::Gateway,
         method: parts.method.as_str(),
@@ -178,14 +218,15 @@ async fn refuse(
     conn: &Conn,
     refusal: &Refusal,
     headers: &HeaderMap,
-    mut body: Incoming,
+    (mut body, ahead): (Incoming, Option<Box<Ahead>>),
     mut share: Share,
     began: Instant,
 ) -> Response<OutBody> {
     conn.shared.gate.took(Via::Gateway, began.elapsed());
-    let expects = headers.contains_key(header::EXPECT);
+    // Whoever waited for a word to send its body has had it when some was read.
+    let expects = ahead.is_none() && headers.contains_key(header::EXPECT);
     let mut close = false;
-    if !body.is_end_stream() {
+    if !ahead.is_some_and(|ahead| ahead.is_whole) && !body.is_end_stream() {
         let fits = body
             .size_hint()
             .exact()
@@ -283,11 +324,16 @@ fn announce(headers: &mut HeaderMap, decision: &mut Decision) {
     }
 }
 
-fn up_body(conn: &Conn, body: Incoming, limit: Duration) -> (UpBody, Option<Arc<Upload>>) {
-    if body.is_end_stream() {
+fn up_body(
+    conn: &Conn,
+    ahead: Option<Box<Ahead>>,
+    body: Incoming,
+    limit: Duration,
+) -> (UpBody, Option<Arc<Upload>>) {
+    if ahead.is_none() && body.is_end_stream() {
         return (UpBody::Empty, None);
     }
-    let (body, upload) = UpBody::streaming(body, &conn.worker.wheel, limit);
+    let (body, upload) = UpBody::streaming(ahead, body, &conn.worker.wheel, limit);
     (body, Some(upload))
 }
 

@@ -15,6 +15,7 @@ use super::{
     http1::Pool,
     http2::Muxes,
     share::Load,
+    sign_in::Outbox,
     tls::Material,
     wheel::Wheel,
 };
@@ -43,6 +44,8 @@ pub(super) struct Worker {
     pub(super) pool: Arc<Pool>,
     pub(super) muxes: Muxes,
     pub(super) connections: AtomicUsize,
+    /// Outcomes of sign-ins on their way to detection.
+    pub(super) outbox: Outbox,
 }
 
 /// How far the gateway is on its way to its end.

@@ -91,6 +91,7 @@ async fn work(shared: Arc<Shared>, seat: Seat) {
     worker.muxes.clear();
     // A connection that was being closed gets to say so.
     tokio::time::sleep(LAST_WORDS).await;
+    worker.outbox.empty(&shared.gate);
 }
 
 /// Accepts until the gateway takes no more connections.

@@ -23,6 +23,7 @@ pub mod prefix;
 pub(crate) mod random;
 pub mod reputation;
 pub mod request;
+pub mod sign_in;
 pub mod signal;
 pub mod snapshot;
 mod standing;

@@ -62,7 +62,38 @@ pub struct PseudonymKey {
 /// The longest part of a name that counts, bytes: longer ones are told apart by their beginning.
 pub const NAME_BYTES_MAX: usize = 512;
 
+impl Flow {
+    /// The words of the configuration.
+    pub const NAMED: [(&'static str, Self); 3] = [
+        ("sign-in", Self::SignIn),
+        ("recovery", Self::Recovery),
+        ("enrolment", Self::Enrolment),
+    ];
+}
+
 impl Outcome {
+    /// The words of configuration and command line.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("success", Self::Success),
+        ("failure", Self::Failure),
+        ("unknown-user", Self::UnknownUser),
+        ("challenge", Self::Challenge),
+    ];
+
+    /// The outcome of a word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        let found = Self::NAMED.iter().find(|(name, _)| *name == word);
+        found.map(|(_, outcome)| *outcome)
+    }
+
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = Self::NAMED.iter().find(|(_, outcome)| *outcome == self);
+        found.map_or("", |(name, _)| name)
+    }
+
     /// Whether the attempt was turned away.
     #[must_use]
     pub const fn failed(self) -> bool {
@@ -103,6 +134,13 @@ impl PseudonymKey {
         let Pseudonym(path) = self.hash(b'p', bounded(path));
         let Pseudonym(agent) = self.hash(b'a', bounded(user_agent));
         Pseudonym(agent ^ path.rotate_left(1))
+    }
+
+    /// The pseudonym of two users together.
+    #[must_use]
+    pub fn both(&self, one: Pseudonym, other: Pseudonym) -> Pseudonym {
+        let [one, other] = [one, other].map(|Pseudonym(bits)| bits.to_le_bytes());
+        self.hash(b'b', [one, other].as_flattened())
     }
 
     fn hash(&self, domain: u8, text: &[u8]) -> Pseudonym {

@@ -1,6 +1,10 @@
 //! Which requests sign somebody in, and which status says how it ended.
 
-use crate::policy::signal::{Flow, Outcome};
+use crate::policy::{
+    path::normalise,
+    sign_in::{PathMatch, Statuses},
+    signal::{Flow, Outcome},
+};
 
 /// One sign-in, recovery or enrolment route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,39 +12,19 @@ pub struct Route {
     method: String,
     path: PathMatch,
     flow: Flow,
-    /// Statuses that mean success; of all others those from 400 to 499 mean failure.
-    success: Vec<Status>,
-    /// Statuses that mean failure beyond these.
-    failure: Vec<Status>,
+    statuses: Statuses,
 }
 
 /// The routes of a service; the first that matches counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes(Vec<Route>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum PathMatch {
-    /// This path.
-    Exact(String),
-    /// Everything that begins like this.
-    Prefix(String),
-    /// Everything that ends like this.
-    Suffix(String),
-}
-
-/// A status, or with `x` for the last two digits a class of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    One(u16),
-    Class(u16),
-}
-
 /// Most routes of one log: each is compared with each request.
 const ROUTES_MAX: usize = 64;
 
 impl Route {
-    /// Reads `METHOD PATH [flow=recovery|enrolment] [success=200,302] [failure=401,4xx]`. The path may begin
-    /// or end with `*`.
+    /// Reads `METHOD PATH [flow=recovery|enrolment] [success=200,302] [failure=401,4xx] [unknown-user=…]
+    /// [challenge=…]`. The path may begin or end with `*`.
     ///
     /// # Errors
     /// What is wrong, in a sentence.
@@ -53,43 +37,23 @@ impl Route {
             method: method.to_ascii_uppercase(),
             path: PathMatch::parse(path)?,
             flow: Flow::SignIn,
-            success: Vec::new(),
-            failure: Vec::new(),
+            statuses: Statuses::default(),
         };
         for word in words {
-            match word.split_once('=') {
-                Some(("success", list)) => route.success = statuses(list)?,
-                Some(("failure", list)) => route.failure = statuses(list)?,
-                Some(("flow", "sign-in")) => route.flow = Flow::SignIn,
-                Some(("flow", "recovery")) => route.flow = Flow::Recovery,
-                Some(("flow", "enrolment")) => route.flow = Flow::Enrolment,
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let flow = Flow::NAMED.iter().find(|(flow, _)| *flow == value);
+            match (name, Outcome::named(name), flow) {
+                (_, Some(outcome), _) => route.statuses.add_list(value, outcome)?,
+                ("flow", _, Some((_, flow))) => route.flow = *flow,
                 _ => {
                     return Err(format!(
-                        "`{word}` is not known; use success=…, failure=… or flow=sign-in, recovery, enrolment"
+                        "`{word}` is not known; use success=…, failure=…, unknown-user=…, challenge=… or \
+                         flow=sign-in, recovery, enrolment"
                     ));
                 }
             }
         }
-        if route.success.is_empty() {
-            route.success = vec![Status::Class(2), Status::Class(3)];
-        }
         Ok(route)
-    }
-
-    fn outcome(&self, status: u16) -> Option<Outcome> {
-        let among = |list: &[Status]| list.iter().any(|one| one.is(status));
-        if among(&self.failure) {
-            return Some(Outcome::Failure);
-        }
-        if among(&self.success) {
-            return Some(Outcome::Success);
-        }
-        match status {
-            // Not an outcome of this request: no such page, wrong method, too large, too many.
-            404 | 405 | 408 | 413 | 414 | 429 | 431 | 499 => None,
-            400..=498 => Some(Outcome::Failure),
-            _ => None,
-        }
     }
 }
 
@@ -111,11 +75,15 @@ impl Routes {
     /// What a request tells: the flow and the outcome. `None` if it signs nobody in.
     #[must_use]
     pub fn outcome(&self, method: &str, path: &str, status: u16) -> Option<(Flow, Outcome)> {
-        let path = path.split(['?', '#', ';']).next().unwrap_or(path);
-        let route = self.0.iter().find(|route| {
-            (route.method == method || route.method == "*") && route.path.matches(path)
-        })?;
-        route.outcome(status).map(|outcome| (route.flow, outcome))
+        let of_method = |route: &&Route| route.method == method || route.method == "*";
+        if !self.0.iter().any(|route| of_method(&route)) {
+            return None;
+        }
+        let path = normalise(path);
+        let mut routes = self.0.iter().filter(of_method);
+        let route = routes.find(|route| route.path.matches(&path))?;
+        let outcome = route.statuses.outcome(status)?;
+        Some((route.flow, outcome))
     }
 }
 
@@ -130,65 +98,6 @@ impl Default for Routes {
                 .collect(),
         )
     }
-}
-
-impl PathMatch {
-    fn parse(text: &str) -> Result<Self, String> {
-        let inner = text.trim_matches('*');
-        if inner.contains('*') || (text.starts_with('*') && text.ends_with('*')) {
-            return Err(format!("`{text}`: one `*` at the beginning or at the end"));
-        }
-        if let Some(end) = text.strip_prefix('*') {
-            return Ok(Self::Suffix(end.to_owned()));
-        }
-        if !text.starts_with('/') {
-            return Err(format!("`{text}`: a path begins with `/` or `*`"));
-        }
-        Ok(match text.strip_suffix('*') {
-            Some(start) => Self::Prefix(start.to_owned()),
-            None => Self::Exact(text.to_owned()),
-        })
-    }
-
-    /// A slash at the end makes no other page.
-    fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => {
-                path == exact || path.strip_suffix('/').is_some_and(|path| path == exact)
-            }
-            Self::Prefix(start) => path.starts_with(start),
-            Self::Suffix(end) => {
-                path.ends_with(end)
-                    || path
-                        .strip_suffix('/')
-                        .is_some_and(|path| path.ends_with(end))
-            }
-        }
-    }
-}
-
-impl Status {
-    const fn is(self, status: u16) -> bool {
-        match self {
-            Self::One(one) => status == one,
-            Self::Class(class) => status / 100 == class,
-        }
-    }
-}
-
-fn statuses(list: &str) -> Result<Vec<Status>, String> {
-    list.split(',')
-        .map(|text| {
-            let class = text.strip_suffix("xx").map(|class| (class, true));
-            let (digits, is_class) = class.unwrap_or((text, false));
-            let number: Option<u16> = digits.parse().ok();
-            match (number, is_class) {
-                (Some(class @ 1..=5), true) => Ok(Status::Class(class)),
-                (Some(status @ 100..=599), false) => Ok(Status::One(status)),
-                _ => Err(format!("`{text}` is no status; write 401 or 4xx")),
-            }
-        })
-        .collect()
 }
 
 /// API first, since its paths are the more particular ones.

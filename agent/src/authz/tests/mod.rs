@@ -36,6 +36,7 @@ fn endpoint(profile: Profile, listen: Listen) -> Endpoint {
         service: "login".to_owned(),
         peer: profile.peer(),
         resolved: false,
+        user_header: None,
     }
 }
 

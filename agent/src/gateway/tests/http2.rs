@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::*;
 
 /// A client by prior knowledge.
-async fn client(to: SocketAddr) -> SendRequest<Full<Bytes>> {
+pub(super) async fn client(to: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = tokio::net::TcpStream::connect(to).await.unwrap();
     let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -22,7 +22,7 @@ async fn client(to: SocketAddr) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-fn request(path: &str, client: &str, body: &'static str) -> Request<Full<Bytes>> {
+pub(super) fn request(path: &str, client: &str, body: &'static str) -> Request<Full<Bytes>> {
     Request::builder()
         .method(if body.is_empty() {
             Method::GET
@@ -37,12 +37,12 @@ fn request(path: &str, client: &str, body: &'static str) -> Request<Full<Bytes>>
         .unwrap()
 }
 
-async fn text(response: Response<Incoming>) -> String {
+pub(super) async fn text(response: Response<Incoming>) -> String {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

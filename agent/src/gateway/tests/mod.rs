@@ -2,6 +2,7 @@
 
 mod basics;
 mod http2;
+mod sign_in;
 mod smuggling;
 mod tls;
 mod upstreams;
@@ -26,7 +27,7 @@ use crate::{
     config::Config,
     control::EventFeed,
     gate::{Gate, GateLimits},
-    policy::{clock::Now, snapshot::Snapshot},
+    policy::{clock::Now, snapshot::Snapshot, suspects::Suspects},
 };
 
 /// A gateway in block mode, before a service whose ports are its own listeners'.
@@ -34,6 +35,7 @@ struct Fixture {
     running: Option<Running>,
     gate: Gate,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    suspects: watch::Sender<Arc<Suspects>>,
     v4: SocketAddr,
     v6: SocketAddr,
     beats: Arc<AtomicUsize>,
@@ -48,9 +50,10 @@ impl Fixture {
         let config = config(v4.port(), v6.port(), service, gateway);
         let (snapshot, receiver) =
             watch::channel(Arc::new(Snapshot::of_config(&config, Now::default())));
+        let (suspects, suspected) = watch::channel(Arc::default());
         let gate = Gate::new(
             receiver,
-            Gate::nobody_suspected(),
+            suspected,
             EventFeed::new(100),
             Clock::new(),
             1,
@@ -68,6 +71,7 @@ impl Fixture {
             running: Some(running),
             gate,
             snapshot,
+            suspects,
             v4,
             v6,
             beats,

@@ -31,6 +31,7 @@ impl World {
                 service: "login".to_owned(),
                 peer: Profile::Signals.peer(),
                 resolved: false,
+                user_header: None,
             },
         }
     }

@@ -6,6 +6,7 @@ mod failures;
 mod handover;
 mod load;
 mod origins;
+mod sign_ins;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
         load::tests(),
         origins::tests(),
         chains::tests(),
+        sign_ins::tests(),
     ]
     .concat()
 }
