@@ -67,12 +67,11 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
-    let lapi = Lapi::start(keeper.config().lapi.clone(), snapshot.clone(), clock)?;
-    keeper.command_lapi(lapi.orders());
+    let lapi = serve_bouncers(&mut keeper, snapshot.clone(), clock)?;
     // Threads inherit privileges: what reads logs has as few as possible.
     let sources = sources(&learned, &outcomes, feed.clone(), clock);
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
-    let feed_work = work.clone();
+    let fetching = fetch(&mut keeper, work.clone(), feed.clone(), clock)?;
     let detection = learned.start(detection::Wiring {
         work,
         snapshot,
@@ -80,7 +79,6 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         clock,
     })?;
     keeper.command_detection(detection.orders());
-    let fetching = fetch(&mut keeper, feed_work, feed.clone(), clock)?;
     keeper.follow(sources);
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
@@ -127,6 +125,17 @@ fn named(interfaces: &[String]) -> Option<Interfaces> {
         [all] if all == "all" => Some(Interfaces::AllPhysical),
         names => Some(Interfaces::Named(names.to_vec())),
     }
+}
+
+/// Begins to serve bouncers.
+fn serve_bouncers(
+    keeper: &mut Keeper,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    clock: Clock,
+) -> anyhow::Result<Lapi> {
+    let lapi = Lapi::start(keeper.config().lapi.clone(), snapshot, clock)?;
+    keeper.command_lapi(lapi.orders());
+    Ok(lapi)
 }
 
 /// Begins to fetch feeds.

@@ -1,4 +1,4 @@
-//! CrowdSec and fail2ban for comparison: Debian's packages, unpacked into `target/tools/peers`. Nothing of them is
+//! CrowdSec, its firewall bouncer and fail2ban, for comparison and for the tests of feeds: Debian's packages, unpacked into `target/tools/peers`. Nothing of them is
 //! installed on the machine, so no service starts and no script of theirs runs.
 
 use std::fs;
@@ -10,7 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::{linker, packages, shell};
 
 /// The packages and the versions that were tried.
-const PACKAGES: &[(&str, &str)] = &[("crowdsec", "1.4.6-6~deb12u1+b1"), ("fail2ban", "1.0.2-2")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("crowdsec", "1.4.6-6~deb12u1+b1"),
+    ("crowdsec-firewall-bouncer", "0.0.25-4~deb12u1"),
+    ("fail2ban", "1.0.2-2"),
+];
 
 /// What they run with: the interpreter and its SQLite are packages of the test group too.
 const NEEDED: &[&str] = &["python3", "libsqlite3-0"];

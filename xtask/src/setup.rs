@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::toolchain::Toolchain;
-use crate::{packages, proxies};
+use crate::{medallion, packages, peers, proxies};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -47,6 +47,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if wanted(Group::Test) {
         match proxies::ensure() {
             Ok(folder) => println!("test: {} in {}", proxies::describe(), folder.display()),
+            Err(error) => problems.push(format!("test: {error:#}")),
+        }
+        match medallion::ensure() {
+            Ok(folder) => println!("test: {} in {}", medallion::describe(), folder.display()),
+            Err(error) => problems.push(format!("test: {error:#}")),
+        }
+        match peers::ensure() {
+            Ok(folder) => println!("test: CrowdSec and fail2ban in {}", folder.display()),
             Err(error) => problems.push(format!("test: {error:#}")),
         }
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::tally::Tally;
-use crate::{build, build_ebpf, cargo, lint, packages, proxies, reproducible, shell};
+use crate::{
+    build, build_ebpf, cargo, lint, medallion, packages, peers, proxies, reproducible, shell,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -80,8 +82,10 @@ fn kernel_tests(tally: &mut Tally, filter: Option<&str>) {
         return;
     }
     // The tests that need them look for them and count as skipped without (under CI: as failed).
-    if let Err(error) = proxies::ensure() {
-        eprintln!("note: {error:#}");
+    for there in [proxies::ensure(), medallion::ensure(), peers::ensure()] {
+        if let Err(error) = there {
+            eprintln!("note: {error:#}");
+        }
     }
     let build = ["test", "--package", "edgeward-tests", "--tests", "--no-run"];
     let tests = match cargo::executables(&build) {

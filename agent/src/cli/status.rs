@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Context, Outcome, mode, output, read};
 use crate::control::{
     Request,
-    report::{ProxiedReport, Status},
+    report::{Health, ProxiedReport, Status},
 };
 
 pub(super) fn execute(context: &mut Context<'_>) -> Outcome {
@@ -16,6 +16,20 @@ pub(super) fn execute(context: &mut Context<'_>) -> Outcome {
     let status: Status = read(data)?;
     let text = render(&status, context.now);
     context.text(&text)
+}
+
+/// Each feed with its entries, and what is wrong with it.
+fn feeds(status: &Status) -> String {
+    let rows = status.feeds.iter().map(|feed| {
+        let health = match feed.health {
+            Health::New => " (not asked yet)",
+            Health::Ok => "",
+            Health::Failing => " (failing)",
+            Health::Refused => " (refused)",
+        };
+        format!("{} {}{health}", feed.name, output::number(feed.entries))
+    });
+    rows.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn render(status: &Status, now: u64) -> String {
@@ -45,6 +59,9 @@ pub(super) fn render(status: &Status, now: u64) -> String {
         ),
     );
     sheet.add("lists", lists(status));
+    if !status.feeds.is_empty() {
+        sheet.add("feeds", feeds(status));
+    }
     sheet.add("tables", tables(status));
     sheet.add("packets", counters(&status.packets));
     let refused = match status.mode.mode.as_str() {

@@ -42,6 +42,8 @@ pub(super) struct Mark {
 struct Head {
     /// What was asked; another source's entries are not this one's.
     identity: String,
+    /// What entries were made by; under other terms the source is read again, whether it has changed or not.
+    terms: String,
     mark: Mark,
     until_s: u32,
     heard_ms: u64,
@@ -80,6 +82,14 @@ pub(super) fn identity(feed: &Feed) -> String {
     format!("{:?} {:?}", feed.format, feed.source)
 }
 
+/// What makes two configurations of a feed give the same entries.
+fn terms(feed: &Feed) -> String {
+    format!(
+        "{} {} {:?} {:?}",
+        feed.score, feed.score_min, feed.reason, feed.lifetime
+    )
+}
+
 /// Writes a table down, with what the gate had set apart.
 pub(super) fn write(
     dir: &Path,
@@ -98,6 +108,7 @@ pub(super) fn write(
     let nets = all().count().saturating_sub(hosts);
     let head = Head {
         identity: identity(feed),
+        terms: terms(feed),
         mark: mark.clone(),
         until_s: table.until_s(),
         heard_ms,
@@ -186,9 +197,14 @@ pub(super) fn read(dir: &Path, feed: &Feed) -> io::Result<Option<Kept>> {
     if u32::from_le_bytes(found) != wanted {
         return Err(damaged("is damaged: its checksum is wrong"));
     }
+    let mark = if head.terms == terms(feed) {
+        head.mark
+    } else {
+        Mark::default()
+    };
     Ok(Some(Kept {
         draft,
-        mark: head.mark,
+        mark,
         until_s: head.until_s,
         heard_ms: head.heard_ms,
     }))

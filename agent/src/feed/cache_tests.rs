@@ -66,6 +66,16 @@ fn what_was_kept_comes_back() {
     let (back, refusals) = kept.draft.finish("f", &gate);
     assert_eq!(lines(&back.with_until(7, 9)), lines(&table));
     assert_eq!(refusals.entries, refused, "what was set apart is kept too");
+    let dearer = Feed {
+        score: 90,
+        ..feed("a b/c")
+    };
+    let kept = read(dir.path(), &dearer).unwrap().unwrap();
+    assert_eq!(
+        kept.mark,
+        Mark::default(),
+        "to be read again under other terms"
+    );
     assert!(read(dir.path(), &feed("other")).unwrap().is_none());
     let moved = Feed {
         source: FeedSource::File(PathBuf::from("/y")),

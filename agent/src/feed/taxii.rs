@@ -156,7 +156,9 @@ impl Taxii {
             let path = format!("/collections/{}/objects/", escaped(name));
             let answer = get(round, client, below(root, &path, &query)?).await?;
             let last = header_text(&answer, "x-taxii-date-added-last");
+            let before = report.seen;
             let envelope = self.page(round, report, &mut changed).await?;
+            let brought = report.seen > before;
             let more = envelope.more;
             let mark = envelope.next.filter(|mark| mark.len() <= MARK_BYTES_MAX);
             if !more {
@@ -164,7 +166,8 @@ impl Taxii {
                 return Ok(changed);
             }
             match (mark, last) {
-                (Some(mark), _) if Some(&mark) != next.as_ref() => next = Some(mark),
+                // Some servers give the same mark for every page.
+                (Some(mark), _) if brought || Some(&mark) != next.as_ref() => next = Some(mark),
                 // A server without marks goes on behind the last date.
                 (None, Some(last)) if self.added.get(name) != Some(&last) => {
                     self.added.insert(name.to_owned(), last);
