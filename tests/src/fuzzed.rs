@@ -1,7 +1,9 @@
-//! The bodies of the fuzz targets for chains and sign-ins, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
+//! The bodies of the fuzz targets for chains, sign-ins, logs and reports, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
 
 #[path = "../tests/common/chains.rs"]
 mod chains;
+#[path = "../tests/common/logs.rs"]
+mod logs;
 #[path = "../tests/common/sign_ins.rs"]
 mod sign_ins;
 
@@ -27,6 +29,19 @@ const PROXY_HEADERS: [&[u8]; 5] = [
     b"PROXY UNKNOWN\r\n",
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb\x04\0\x04abcd",
     b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+];
+
+/// Lines and reports as programs and attackers write them.
+const LOGS: [&str; 9] = [
+    "Nov 21 16:47:48 host sshd[1]: Failed password for invalid user admin from 192.0.2.1 port 50000 ssh2\n",
+    "Nov 21 16:47:48 host sshd[1]: message repeated 2 times: [ Failed password for root from 192.0.2.1 port 4 ssh2]\n",
+    "192.0.2.1 - - [21/Nov/2026:16:47:48 +0000] \"POST /login HTTP/1.1\" 401 12 \"-\" \"UA\"\n",
+    "2026-11-21 16:47:48,123 WARN [org.keycloak.events] (x) type=\"LOGIN_ERROR\", ipAddress=\"192.0.2.1\", error=\"user_not_found\"\n",
+    "time=\"2026-11-21T16:47:48Z\" msg=\"Unsuccessful 1FA authentication attempt by user 'john'\" remote_ip=192.0.2.1\n",
+    "{\"time\":1795279668,\"client\":\"192.0.2.1\",\"outcome\":\"failure\",\"user\":\"bob\"}\n{\"outcome\":\"ok\"}",
+    "[{\"id\":\"1\",\"client\":\"192.0.2.1\",\"outcome\":\"success\"},{\"outcome\":\"unknown-user\",\"path\":\"/a?b\"}]",
+    "1795279668 192.0.2.1 failure\r\n\n1795279668 ::ffff:192.0.2.1 ok\n",
+    "\u{feff}\0\0\0one\ntwo",
 ];
 
 /// Xorshift64.
@@ -99,5 +114,17 @@ fn sign_ins_hold_what_they_promise() {
     for _ in 0..40_000 {
         let seed = BODIES[random.below(BODIES.len())];
         sign_ins::body(&random.changed(seed));
+    }
+}
+
+#[test]
+fn logs_and_reports_hold_what_they_promise() {
+    let mut random = Random(0x5eed);
+    for _ in 0..5_000 {
+        let seed = LOGS[random.below(LOGS.len())].as_bytes();
+        let text = random.changed(seed);
+        logs::reported(&text);
+        let first = u8::try_from(random.below(256)).unwrap();
+        logs::log_lines(&[&[first], text.as_slice()].concat());
     }
 }

@@ -70,6 +70,30 @@ async fn what_is_no_entry_is_counted_and_passed_over() {
     assert_eq!((row.lines, row.rejected.len()), (2, 2));
 }
 
+#[tokio::test]
+async fn a_place_that_journald_does_not_know_is_said_and_left() {
+    // A journal is not needed for this, journalctl is; without it that is what is said.
+    let (journal, _batches) = journal(Some("s=1"));
+    let tally = journal.tally.clone();
+    let running = tokio::spawn(journal.run());
+    let row = loop {
+        let row = tally.row();
+        if row.state == FOLLOWING && row.last_error.is_some() || row.state == "failing" {
+            break row;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    running.abort();
+    let error = row.last_error.unwrap();
+    match row.state.as_str() {
+        FOLLOWING => assert!(
+            error.starts_with("journald does not know the place"),
+            "{error}"
+        ),
+        _ => assert!(error.starts_with("there is no journalctl"), "{error}"),
+    }
+}
+
 #[test]
 fn only_a_cursor_is_taken_for_one() {
     assert_eq!(
