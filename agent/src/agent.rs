@@ -67,19 +67,14 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
-    let lapi = serve_bouncers(&mut keeper, snapshot.clone(), clock)?;
-    // Threads inherit privileges: what reads logs has as few as possible.
-    let sources = sources(&learned, &outcomes, feed.clone(), clock);
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
-    let fetching = fetch(&mut keeper, work.clone(), feed.clone(), clock)?;
-    let detection = learned.start(detection::Wiring {
+    let wiring = detection::Wiring {
         work,
         snapshot,
         suspects: suspects_sender,
         clock,
-    })?;
-    keeper.command_detection(detection.orders());
-    keeper.follow(sources);
+    };
+    let beside = Beside::start(&mut keeper, learned, &outcomes, &feed, wiring)?;
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
@@ -102,12 +97,47 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     if let Err(error) = std::fs::remove_file(&socket) {
         warn!(%error, socket = %socket.display(), "the control socket stays behind");
     }
-    fetching.stop();
-    lapi.stop();
-    detection.stop()?;
+    beside.stop()?;
     thread
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?
+}
+
+/// What works beside the keeper, each on threads of its own.
+struct Beside {
+    detection: detection::Detection,
+    fetching: feeds::Feeds,
+    lapi: Lapi,
+}
+
+impl Beside {
+    fn start(
+        keeper: &mut Keeper,
+        learned: detection::Opened,
+        outcomes: &Outcomes,
+        feed: &EventFeed,
+        wiring: detection::Wiring,
+    ) -> anyhow::Result<Self> {
+        let clock = wiring.clock;
+        let lapi = serve_bouncers(keeper, wiring.snapshot.clone(), clock)?;
+        // Threads inherit privileges: what reads logs has as few as possible.
+        let sources = sources(&learned, outcomes, feed.clone(), clock);
+        let fetching = fetch(keeper, wiring.work.clone(), feed.clone(), clock)?;
+        let detection = learned.start(wiring)?;
+        keeper.command_detection(detection.orders());
+        keeper.follow(sources);
+        Ok(Self {
+            detection,
+            fetching,
+            lapi,
+        })
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        self.fetching.stop();
+        self.lapi.stop();
+        self.detection.stop()
+    }
 }
 
 /// Who may do what.

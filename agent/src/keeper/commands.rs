@@ -197,7 +197,8 @@ impl Keeper {
             let host = host_network(*peer);
             let told = self.told(covers(&host));
             let decisions = self.against(covers(&host), &told);
-            let facts = Facts::new(&self.config, Mode::Block, &decisions, self.clock.now());
+            let facts = Facts::new(&self.config, Mode::Block, &decisions, self.clock.now())
+                .under(self.policy());
             let found = explain(&facts, *peer, None);
             if let Judged::Deny = found.verdict {
                 let reason = found.reason.unwrap_or_default();
@@ -286,7 +287,8 @@ impl Keeper {
         let host = host_network(address);
         let told = self.told(covers(&host));
         let decisions = self.against(covers(&host), &told);
-        let facts = Facts::new(&self.config, self.mode.mode, &decisions, self.clock.now());
+        let facts = Facts::new(&self.config, self.mode.mode, &decisions, self.clock.now())
+            .under(self.policy());
         explain(&facts, address, port)
     }
 
@@ -325,7 +327,8 @@ impl Keeper {
         let prefixes: BTreeSet<IpNet> = chain.flat_map(|hop| covers(&host_network(hop))).collect();
         let told = self.told(prefixes.iter().copied());
         let decisions = self.against(prefixes.iter().copied(), &told);
-        let facts = Facts::new(&self.config, snapshot.mode, &decisions, now);
+        let facts =
+            Facts::new(&self.config, snapshot.mode, &decisions, now).under(snapshot.policy());
         data(explain_request::explain_request(&facts, &walked))
     }
 }

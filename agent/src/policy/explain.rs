@@ -166,6 +166,16 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// The same with the thresholds of the policy word in force, which are lower under attack.
+    #[must_use]
+    pub const fn under(mut self, policy: PolicyWord) -> Self {
+        self.thresholds = Thresholds {
+            block: policy.block(),
+            limit: policy.limit(),
+        };
+        self
+    }
+
     pub(super) fn policy(&self) -> PolicyWord {
         let mode = match self.mode {
             Mode::Off => word_mode::OFF,

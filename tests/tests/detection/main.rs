@@ -7,10 +7,11 @@
     reason = "JSON values only: a missing key is null, not a panic"
 )]
 
+mod attack;
 mod log;
 mod memory;
 mod world;
 
 fn main() {
-    lab::run_tests([log::tests(), memory::tests()].concat());
+    lab::run_tests([log::tests(), memory::tests(), attack::tests()].concat());
 }

@@ -197,6 +197,12 @@ impl Snapshot {
         Some((*origin, name))
     }
 
+    /// The policy word in force.
+    #[must_use]
+    pub const fn policy(&self) -> PolicyWord {
+        self.policy
+    }
+
     /// What the limits of a service are counted under, in its order.
     pub(super) fn limit_ids(&self, service: usize) -> &[LimitId] {
         self.limit_ids.get(service).map_or(&[], |ids| ids)
