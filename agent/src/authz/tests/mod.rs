@@ -4,6 +4,7 @@ mod grpc;
 mod http1;
 mod judged;
 mod reported;
+mod signing;
 mod sockets;
 mod spoe;
 

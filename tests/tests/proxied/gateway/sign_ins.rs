@@ -57,10 +57,8 @@ fn start() -> Result<World> {
             .connect_from(local, local, port, Duration::from_secs(1))
             .is_ok())
     })?;
-    // nginx compresses what the application says in JSON, and passes answers on in pieces.
     let text = format!(
-        "gzip on; gzip_types application/json; gzip_min_length 1; gzip_proxied any;\n\
-         server {{ listen {OPEN}; listen [::]:{OPEN};\n\
+        "server {{ listen {OPEN}; listen [::]:{OPEN};\n\
            location / {{ proxy_pass http://127.0.0.1:{port}; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n\
          }}\n"
     );
@@ -147,7 +145,7 @@ fn form(user: &str, password: &str) -> Request {
 
 fn json(user: &str, password: &str) -> Request {
     let body = serde_json::json!({ "user": { "password": password, "mail": user } });
-    Request::post("/api/login", &body.to_string()).header("Accept-Encoding: gzip")
+    Request::post("/api/login", &body.to_string())
 }
 
 /// Each way of the application, each outcome, over both families.
@@ -171,12 +169,6 @@ fn outcomes(world: &World) -> Result<()> {
         ] {
             let answer = world.sign_in(client, &request)?;
             ensure!(answer.status == status, "{request:?}: {}", answer.head);
-            let is_json = answer.head.contains("application/json");
-            ensure!(
-                !is_json || answer.header("Content-Encoding") == Some("gzip"),
-                "{}",
-                answer.head
-            );
         }
     }
     world.counts([18, 6, 12])?;
@@ -219,7 +211,7 @@ fn spray(world: &World) -> Result<()> {
         );
         // Detection counts each before the next, however slow this host is.
         until("it is counted", || {
-            Ok(world.counted()?[0] == before + u64::from(tries))
+            Ok(world.counted()?[0] >= before + u64::from(tries))
         })?;
         if tries == 8 {
             until("it is decided", || Ok(!listed(world)?.is_empty()))?;
