@@ -309,6 +309,7 @@ fn annotated() -> Vec<String> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/edgeward.toml");
     let text = fs::read_to_string(shipped).unwrap();
     let (_, tables) = text.split_once("\n[[service]]").unwrap();
+    let tables = tables.split("\n#[[feed]]").next().unwrap();
     tables
         .lines()
         .map(|line| {
