@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod feed;
 mod list;
+mod log;
 mod mode;
 mod output;
 mod replay;
@@ -18,6 +19,7 @@ mod simple;
 mod status;
 #[cfg(test)]
 mod tests;
+mod train;
 mod verify;
 mod zone;
 
@@ -89,6 +91,8 @@ enum Subcommands {
     Events(events::Events),
     /// Run detection over a log of the past: what block mode would have refused
     Replay(replay::Replay),
+    /// Learn from labelled logs what attacks look like
+    Train(train::Train),
     /// Read the configuration and its files again
     Reload,
     /// Take the programs off the interfaces: the one way to stop enforcement
@@ -166,6 +170,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Report(report) => report.execute(context),
         Subcommands::Events(events) => events.execute(context),
         Subcommands::Replay(replay) => replay.execute(context),
+        Subcommands::Train(train) => train.execute(context),
         Subcommands::Reload => simple::reload(context),
         Subcommands::Detach => simple::detach(context),
     }

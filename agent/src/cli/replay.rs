@@ -2,31 +2,30 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead},
+    io::Read as _,
     net::IpAddr,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{Context, Outcome, Trouble, output};
+use super::{
+    Context, Outcome, Trouble,
+    log::{LogOptions, name, open, unreadable},
+    output,
+};
 use crate::{
     config::{Config, Uses, Zone},
     detection,
     policy::{
-        defence::{Services, Settings},
+        defence::{Decides, Services, Settings},
+        model::{Learned, MODEL_BYTES_MAX, Model},
         prefix::host_network,
-        signal::PseudonymKey,
         zone::deciding,
     },
-    random,
     replay::{
         Replay as Run, plot,
-        report::{RefusedPrefix, Report, Spread},
-    },
-    signal::{
-        Expression, JsonFields, LogFormat, Maker, Recipe, Route, Routes, Words, lines::decompressed,
+        report::{Alone, RefusedPrefix, Report, Spread},
     },
 };
 
@@ -36,9 +35,8 @@ pub(super) struct Replay {
     /// The log, plain or gzip; - for standard input
     #[arg(value_name = "LOG")]
     log: PathBuf,
-    /// What wrote it
-    #[arg(long)]
-    format: Format,
+    #[command(flatten)]
+    log_is: LogOptions,
     /// Draw attempts over time into this file
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -46,45 +44,15 @@ pub(super) struct Replay {
     /// sshd
     #[arg(long)]
     direct: bool,
-    /// For nginx and apache, instead of the common sign-in pages: `POST /login success=302 failure=200
-    /// [flow=recovery|enrolment]`; several may be given
-    #[arg(long = "route", value_name = "ROUTE")]
-    routes: Vec<String>,
-    /// For json, where facts are found: `time=ts,client=request.ip,user=name,outcome=result,agent=ua,path=url`
-    #[arg(long, value_name = "MAP")]
-    fields: Option<String>,
-    /// For regex: an expression with the groups time and client, and where there are any user, outcome, agent,
-    /// path
-    #[arg(long, value_name = "REGEX")]
-    pattern: Option<String>,
-    /// For json and regex, what words of the outcome mean: `success=LOGIN_OK`, `failure=…`, `unknown-user=…`,
-    /// `challenge=…`; several may be given
-    #[arg(long = "outcome", value_name = "MEANING=WORD")]
-    outcomes: Vec<String>,
-}
-
-/// What wrote the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// OpenSSH's server in syslog or journald output
-    Sshd,
-    /// nginx, combined format
-    Nginx,
-    /// Apache, combined format
-    Apache,
-    /// Keycloak's events
-    Keycloak,
-    /// Authelia
-    Authelia,
-    /// One JSON object a line (--fields)
-    Json,
-    /// Anything (--pattern)
-    Regex,
+    /// Compare rules, this learned model, and both; `shipped` for the model that comes with the agent. What is refused
+    /// stays what the configuration says
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
 }
 
 impl Replay {
     pub(super) fn execute(self, context: &mut Context<'_>) -> Outcome {
-        self.check_options()?;
+        self.log_is.check()?;
         let config = match &context.config {
             Some(path) => Some(
                 Config::load(path)
@@ -92,18 +60,30 @@ impl Replay {
             ),
             None => None,
         };
-        let (log, written_ms) = self.open(context.now)?;
-        let mut format = self.reader(written_ms)?;
+        let (log, written_ms) = open(&self.log, context.now)?;
+        let mut format = self.log_is.reader(written_ms)?;
         let zones = config.as_ref().map_or(&[][..], |config| &config.zones);
-        let mut run = Run::new(self.settings(config.as_ref()), |client| {
-            is_protected(zones, client)
-        });
+        let settings = self.settings(config.as_ref())?;
+        let mut run = Run::new(settings, |client| is_protected(zones, client));
+        if settings.learned.is_some() {
+            for (name, decides) in [
+                ("rules", Decides::Rules),
+                ("model", Decides::Model),
+                ("both", Decides::Both),
+            ] {
+                run.compare(name, settings.decided_by(decides));
+            }
+        }
         let read = output::waiting("replaying the log", || run.read(log, format.as_mut()));
-        read.map_err(|error| self.unreadable(&error))?;
+        read.map_err(|error| unreadable(&self.log, &error))?;
         let (lines, rejected) = run.lines();
-        let report = Report::new(run.ledger(), lines, rejected, run.displaced());
+        let mut report = Report::new(run.ledger(), lines, rejected, run.displaced());
+        let compared = run.compared();
+        report.model = compared
+            .map(|(name, ledger)| (name, Alone::of(ledger)))
+            .collect();
         if let Some(path) = &self.plot {
-            let title = format!("Replay of {}", self.name());
+            let title = format!("Replay of {}", name(&self.log));
             let svg = plot::svg(run.ledger(), &report, &title, output::utc);
             fs::write(path, svg).map_err(|error| {
                 Trouble::Failed(format!("{} cannot be written: {error}", path.display()))
@@ -118,126 +98,31 @@ impl Replay {
         context.text(&table(&report))
     }
 
-    /// An option of another format is a mistake, not a wish to be passed over.
-    fn check_options(&self) -> Outcome {
-        let is_access = matches!(self.format, Format::Nginx | Format::Apache);
-        let has_words = matches!(self.format, Format::Json | Format::Regex);
-        for (given, fits, name) in [
-            (!self.routes.is_empty(), is_access, "--route"),
-            (
-                self.fields.is_some(),
-                self.format == Format::Json,
-                "--fields",
-            ),
-            (
-                self.pattern.is_some(),
-                self.format == Format::Regex,
-                "--pattern",
-            ),
-            (!self.outcomes.is_empty(), has_words, "--outcome"),
-        ] {
-            if given && !fits {
-                return Err(Trouble::Usage(format!(
-                    "{name} does not go with this --format"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The log, and when it was last written (for times without a year).
-    fn open(&self, now: u64) -> Result<(Box<dyn BufRead>, u64), Trouble> {
-        if self.log == Path::new("-") {
-            let input = decompressed(io::stdin()).map_err(|error| self.unreadable(&error))?;
-            return Ok((input, now));
-        }
-        let file = File::open(&self.log).map_err(|error| self.unreadable(&error))?;
-        let metadata = file.metadata().map_err(|error| self.unreadable(&error))?;
-        let written = metadata.modified().ok();
-        let written = written
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .and_then(|since| u64::try_from(since.as_millis()).ok());
-        let input = decompressed(file).map_err(|error| self.unreadable(&error))?;
-        Ok((input, written.unwrap_or(now)))
-    }
-
-    fn reader(&self, written_ms: u64) -> Result<Box<dyn LogFormat + Send>, Trouble> {
-        let secret = || random::secret().map_err(|error| Trouble::Failed(format!("{error:#}")));
-        let maker = Maker {
-            key: PseudonymKey::new(secret()?, secret()?),
-            service: 0,
-        };
-        let mut words = Words::default();
-        for outcome in &self.outcomes {
-            words.add(outcome).map_err(usage("--outcome"))?;
-        }
-        Ok(self.recipe(words)?.reader(maker, written_ms))
-    }
-
-    fn recipe(&self, words: Words) -> Result<Recipe, Trouble> {
-        Ok(match self.format {
-            Format::Sshd => Recipe::Sshd,
-            Format::Nginx | Format::Apache => Recipe::Access(self.routes()?),
-            Format::Keycloak => Recipe::Keycloak,
-            Format::Authelia => Recipe::Authelia,
-            Format::Json => {
-                let fields = self.fields.as_deref().unwrap_or_default();
-                Recipe::Json(JsonFields::parse(fields, words).map_err(usage("--fields"))?)
-            }
-            Format::Regex => {
-                let missing = "--format regex needs --pattern with the groups time and client";
-                let pattern = self
-                    .pattern
-                    .as_deref()
-                    .ok_or_else(|| Trouble::Usage(missing.to_owned()))?;
-                let expression = Expression::parse(pattern).map_err(usage("--pattern"))?;
-                Recipe::Regex(expression, words)
-            }
-        })
-    }
-
-    fn routes(&self) -> Result<Routes, Trouble> {
-        if self.routes.is_empty() {
-            return Ok(Routes::default());
-        }
-        let routes: Result<Vec<Route>, String> = self
-            .routes
-            .iter()
-            .map(|route| Route::parse(route))
-            .collect();
-        routes.and_then(Routes::new).map_err(usage("--route"))
-    }
-
-    fn settings(&self, config: Option<&Config>) -> Settings {
-        Settings {
-            sees_requests: match self.direct || self.format == Format::Sshd {
+    fn settings(&self, config: Option<&Config>) -> Result<Settings, Trouble> {
+        let mut settings = Settings {
+            sees_requests: match self.direct || self.log_is.is_direct() {
                 true => Services::NONE,
                 false => Services::ALL,
             },
             ..config.map_or_else(Settings::default, detection::settings)
+        };
+        if let Some(path) = &self.model {
+            let decides = settings.learned.is_some_and(|learned| learned.decides);
+            let model = model(path)?;
+            settings.learned = Some(Learned { model, decides });
         }
-    }
-
-    fn name(&self) -> String {
-        if self.log == Path::new("-") {
-            "standard input".to_owned()
-        } else {
-            self.log.display().to_string()
-        }
-    }
-
-    fn unreadable(&self, error: &io::Error) -> Trouble {
-        Trouble::Failed(match error.kind() {
-            io::ErrorKind::Unsupported => format!("{} {error}", self.name()),
-            _ => format!("{} cannot be read: {error}", self.name()),
-        })
+        Ok(settings)
     }
 
     fn sheet(&self, report: &Report) -> String {
         let mut sheet = output::Sheet::default();
         sheet.add(
             "log",
-            format!("{}: {}", self.name(), output::count(report.lines, "line")),
+            format!(
+                "{}: {}",
+                name(&self.log),
+                output::count(report.lines, "line")
+            ),
         );
         if report.rejected_total > 0 {
             sheet.add("rejected", rejected(report));
@@ -292,6 +177,7 @@ impl Replay {
         if let (Some(time), Some(attempts)) = (report.time_to_detect, report.attempts_to_detect) {
             sheet.add("detected", detected(time, attempts));
         }
+        add_compared(&mut sheet, report);
         if report.displaced > 0 {
             let gave_way = output::count(report.displaced, "entry of detectors");
             sheet.add(
@@ -303,16 +189,45 @@ impl Replay {
     }
 }
 
+/// What rules, model and both would have refused.
+fn add_compared(sheet: &mut output::Sheet, report: &Report) {
+    for (way, alone) in &report.model {
+        let hit = counted(
+            alone.successes_hit,
+            "successful sign-in",
+            "successful sign-ins",
+        );
+        sheet.add(
+            if *way == "model" { "model alone" } else { way },
+            format!(
+                "{} of {} refused, {hit} among them",
+                output::count(alone.attempts_refused, "attempt"),
+                counted(alone.prefixes, "prefix", "prefixes"),
+            ),
+        );
+    }
+}
+
+/// The model of a file, or the one that is shipped.
+fn model(path: &Path) -> Result<Model, Trouble> {
+    if path == Path::new("shipped") {
+        return Model::shipped().map_err(|error| Trouble::Failed(error.to_string()));
+    }
+    let failed = |what: String| Trouble::Failed(format!("{} {what}", path.display()));
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    file.take(MODEL_BYTES_MAX as u64)
+        .read_to_string(&mut text)
+        .map_err(|error| failed(format!("cannot be read: {error}")))?;
+    Model::parse(&text).map_err(|what| failed(format!("is no model: {what}")))
+}
+
 /// Exempt networks and trusted proxies never get a reputation.
 fn is_protected(zones: &[Zone], client: IpAddr) -> bool {
     let prefix = host_network(client);
     [Uses::EXEMPT, Uses::TRUSTED_PROXY]
         .into_iter()
         .any(|uses| deciding(zones, uses, &prefix).is_some())
-}
-
-fn usage(option: &'static str) -> impl Fn(String) -> Trouble {
-    move |what| Trouble::Usage(format!("{option}: {what}"))
 }
 
 fn counted(value: u64, one: &str, many: &str) -> String {

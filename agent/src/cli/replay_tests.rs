@@ -243,3 +243,46 @@ fn routes_and_fields_of_one_s_own() {
     assert!((8..=11).contains(&before), "{report}");
     assert_eq!(report["rejected_total"], 0);
 }
+
+#[test]
+fn rules_model_and_both_are_compared() {
+    let world = World::new();
+    let log = world.file("auth.log", sshd_log());
+    let report = json(&[&log, "--format", "sshd", "--model", "shipped"]);
+    let plain = json(&[&log, "--format", "sshd"]);
+    assert!(plain["model"].is_null());
+    assert_eq!(
+        report["refused"].as_array().unwrap().len(),
+        2,
+        "what is refused stays what the rules say"
+    );
+    let of = |way: &str, what: &str| report["model"][way][what].as_u64().unwrap();
+    assert_eq!(of("rules", "prefixes"), 2);
+    assert!(of("both", "attempts_refused") >= of("rules", "attempts_refused"));
+    assert_eq!(of("model", "successes_hit"), 0);
+    let text = run(&[&log, "--format", "sshd", "--model", "shipped"]).unwrap();
+    assert!(text.contains("model alone"), "{text}");
+    let config = world.file("edgeward.toml", "[detection]\nmodel = \"on\"\n");
+    let decided = json(&["--config", &config, &log, "--format", "sshd"]);
+    assert_eq!(
+        decided["attempts_refused"],
+        report["model"]["both"]["attempts_refused"]
+    );
+}
+
+#[test]
+fn a_model_that_is_none_is_named() {
+    let world = World::new();
+    let log = world.file("auth.log", sshd_log());
+    let bad = world.file("model.txt", "edgeward-model 1\nlevels 1 2\n");
+    let error = run(&[&log, "--format", "sshd", "--model", &bad]).unwrap_err();
+    assert!(error.to_string().contains("is no model: line 2"), "{error}");
+    let config = format!("[detection]\nmodel_file = \"{bad}\"\nmodel = \"lgo\"\n");
+    let config = world.file("edgeward.toml", config);
+    let error = run(&["--config", &config, &log, "--format", "sshd"]).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("line 2") && said.contains("did you mean \"log\""),
+        "{said}"
+    );
+}

@@ -1,13 +1,15 @@
 //! `[detection]`: what detectors compare with, how much they remember, and how long refusals hold.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     duration,
+    getters::read_small,
     raw::{Node, Table},
 };
 use crate::policy::{
     detect::{Capacity, Detection, Steps, Thresholds},
+    model::{Learned, MODEL_BYTES_MAX, Model},
     reputation::Lifetimes,
 };
 
@@ -20,6 +22,8 @@ pub struct DetectionSettings {
     pub capacity: Capacity,
     /// How long refusals hold.
     pub lifetimes: Lifetimes,
+    /// A model beside the rules.
+    pub learned: Option<Learned>,
 }
 
 /// Where a threshold of three levels is kept.
@@ -95,6 +99,8 @@ const NUMBERS: [(&str, NumberOf, RangeInclusive<u32>); 10] = [
     ("surge_percent", |all| &mut all.surge_percent, 1..=10_000),
 ];
 
+/// Whether there is a model, and whether it decides.
+const MODELS: [(&str, Option<bool>); 3] = [("off", None), ("log", Some(false)), ("on", Some(true))];
 /// Counters hold 16 bits.
 const COUNT_MAX: u32 = u16::MAX as u32;
 const SHORT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3_600);
@@ -105,13 +111,15 @@ const LIFETIME: RangeInclusive<Duration> =
 const REMEMBERED_MAX: u32 = 1 << 23;
 
 /// `[detection]` of a file.
-pub(super) fn detection(top: &Table<'_>) -> DetectionSettings {
+pub(super) fn detection(top: &Table<'_>, base: &Path) -> DetectionSettings {
     let mut known = vec![
         "short_window",
         "long_window",
         "simulated",
         "remembered",
         "lifetime",
+        "model",
+        "model_file",
     ];
     known.extend(STEPS.iter().map(|(key, _)| *key));
     known.push(PATTERN.0);
@@ -144,7 +152,33 @@ pub(super) fn detection(top: &Table<'_>) -> DetectionSettings {
     }
     settings.capacity = capacity(&table, settings.capacity);
     settings.lifetimes = lifetimes(&table, settings.lifetimes);
+    settings.learned = learned(&table, base);
     settings
+}
+
+/// `model` and `model_file`. A file that is named is read and its mistakes are told, also while the model is off.
+fn learned(table: &Table<'_>, base: &Path) -> Option<Learned> {
+    let mode = table.get("model").and_then(|node| node.word(&MODELS));
+    let model = match table.get("model_file") {
+        None => Model::shipped().ok(),
+        Some(node) => {
+            let file = node.file(base)?;
+            let model = read_small(&file, MODEL_BYTES_MAX)
+                .and_then(|bytes| {
+                    String::from_utf8(bytes).map_err(|_| {
+                        "is no model: it is not UTF-8; make one by `edgeward train`".to_owned()
+                    })
+                })
+                .and_then(|text| {
+                    Model::parse(&text).map_err(|what| {
+                        format!("is no model: {what}; make one by `edgeward train`")
+                    })
+                });
+            model.map_err(|what| node.file_error(&file, &what)).ok()
+        }
+    };
+    let decides = mode.flatten()?;
+    model.map(|model| Learned { model, decides })
 }
 
 /// What differs, one sentence each.
@@ -164,6 +198,17 @@ pub(super) fn changes(out: &mut Vec<String>, old: &DetectionSettings, new: &Dete
     }
     if before.simulated != after.simulated {
         out.push("detection.simulated: changed".to_owned());
+    }
+    let word = |learned: &Option<Learned>| {
+        let decides = learned.map(|learned| learned.decides);
+        let found = MODELS.iter().find(|(_, known)| *known == decides);
+        found.map_or("off", |(word, _)| word)
+    };
+    if word(&old.learned) != word(&new.learned) {
+        let (before, after) = (word(&old.learned), word(&new.learned));
+        out.push(format!("detection.model: {before} → {after}"));
+    } else if old.learned != new.learned {
+        out.push("detection.model_file: another model".to_owned());
     }
     let (from, to) = (&old.lifetimes, &new.lifetimes);
     for (name, before, after) in [

@@ -71,7 +71,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         reputation: section(&top, "reputation", &REPUTATION_KEYS, thresholds),
         rate_limit: rates(&top, &attack),
         attack,
-        detection: detection::detection(&top),
+        detection: detection::detection(&top, base),
         capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
         events: section(&top, "events", &EVENTS_KEYS, events),
         control: section(&top, "control", &["operators", "readers"], control),

@@ -252,7 +252,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         block_score: config.reputation.block,
         limit_score: config.reputation.limit,
         sees_requests: sees_requests(config),
-        learned: None,
+        learned: detection.learned,
     }
 }
 

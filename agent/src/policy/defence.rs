@@ -330,7 +330,41 @@ impl Services {
     }
 }
 
+/// Who decides, where a model stands beside the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decides {
+    /// The rules.
+    Rules,
+    /// The model.
+    Model,
+    /// Both.
+    Both,
+}
+
 impl Settings {
+    /// The same settings with others who decide. Without a model nobody but the rules can.
+    #[must_use]
+    pub fn decided_by(mut self, decides: Decides) -> Self {
+        match decides {
+            Decides::Rules => self.learned = None,
+            Decides::Model | Decides::Both => {
+                self.learned = self.learned.map(|learned| Learned {
+                    decides: true,
+                    ..learned
+                });
+            }
+        }
+        if decides == Decides::Model {
+            let simulated = &mut self.thresholds.simulated;
+            for rule in Detection::ALL {
+                if rule != Detection::LearnedModel {
+                    *simulated = simulated.with(rule);
+                }
+            }
+        }
+        self
+    }
+
     /// What only counts: the detections that the operator named, and a model that is not to decide.
     #[must_use]
     pub fn simulated(&self) -> DetectionSet {

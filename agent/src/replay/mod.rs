@@ -38,6 +38,15 @@ pub struct Replay<P> {
     is_protected: P,
     rejected: Rejected,
     lines: u64,
+    /// Other settings on the same signals.
+    beside: Vec<Beside>,
+}
+
+/// Other settings on the same signals, for comparison.
+struct Beside {
+    name: &'static str,
+    defence: Defence,
+    ledger: Ledger,
 }
 
 /// Lines that were not read.
@@ -72,7 +81,24 @@ impl<P: Fn(IpAddr) -> bool> Replay<P> {
             is_protected,
             rejected: Rejected::default(),
             lines: 0,
+            beside: Vec::new(),
         }
+    }
+
+    /// Runs other settings on the same signals, under a name.
+    pub fn compare(&mut self, name: &'static str, settings: Settings) {
+        self.beside.push(Beside {
+            name,
+            defence: Defence::new(settings),
+            ledger: Ledger::default(),
+        });
+    }
+
+    /// What the other settings would have refused, by their names.
+    pub fn compared(&self) -> impl Iterator<Item = (&'static str, &Ledger)> {
+        self.beside
+            .iter()
+            .map(|beside| (beside.name, &beside.ledger))
     }
 
     /// Reads a log to its end.
@@ -113,16 +139,11 @@ impl<P: Fn(IpAddr) -> bool> Replay<P> {
         if known.protected {
             return false;
         }
-        let judged = self.defence.judge(signal);
-        let refused = self.ledger.judged(signal, judged);
-        if !refused {
-            let decided = self.defence.learn(signal);
-            let block_score = self.defence.settings().block_score;
-            for decided in decided.into_iter().flatten() {
-                self.ledger.decided(signal, &decided, block_score);
-            }
+        for beside in &mut self.beside {
+            beside.ledger.count(signal, || false);
+            take(&mut beside.defence, &mut beside.ledger, signal);
         }
-        refused
+        take(&mut self.defence, &mut self.ledger, signal)
     }
 
     /// The books.
@@ -157,4 +178,18 @@ impl<P: Fn(IpAddr) -> bool> Replay<P> {
             rejected.reasons.insert(kind.to_owned(), 1);
         }
     }
+}
+
+/// Judges a signal, books it, and learns from it unless it would have been refused; whether it would.
+fn take(defence: &mut Defence, ledger: &mut Ledger, signal: &Signal) -> bool {
+    let judged = defence.judge(signal);
+    let refused = ledger.judged(signal, judged);
+    if !refused {
+        let decided = defence.learn(signal);
+        let block_score = defence.settings().block_score;
+        for decided in decided.into_iter().flatten() {
+            ledger.decided(signal, &decided, block_score);
+        }
+    }
+    refused
 }

@@ -56,6 +56,22 @@ pub struct Report {
     pub patterns: Vec<RefusedPattern>,
     /// Entries of detectors and reputation that had to give way for want of room.
     pub displaced: u64,
+    /// With a learned model (`--model`, or `[detection] model`): what rules, model and both would have refused, each alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub model: BTreeMap<&'static str, Alone>,
+}
+
+/// What one way of deciding would have refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Alone {
+    /// Prefixes refused.
+    pub prefixes: u64,
+    /// Attempts refused.
+    pub attempts_refused: u64,
+    /// Successful sign-ins among them.
+    pub successes_hit: u64,
+    /// Distinct users of these.
+    pub users_hit: u64,
 }
 
 /// A prefix that would have been refused.
@@ -147,6 +163,24 @@ impl Report {
             refused,
             patterns: patterns(ledger),
             displaced,
+            model: BTreeMap::new(),
+        }
+    }
+}
+
+impl Alone {
+    /// Of a ledger.
+    #[must_use]
+    pub fn of(ledger: &Ledger) -> Self {
+        let totals = ledger.totals();
+        let prefixes = ledger.refusals().keys();
+        let prefixes =
+            prefixes.filter(|scope| matches!(scope, Scope::Source(_) | Scope::Network(_)));
+        Self {
+            prefixes: prefixes.count() as u64,
+            attempts_refused: totals.refused,
+            successes_hit: totals.successes_hit,
+            users_hit: ledger.users_hit() as u64,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use crate::policy::{
     defence::{Defence, Judged, Services, Settings},
     detect::SourceKey,
-    model::{Features, Learned, Model, Weights},
+    model::{Features, Learned, Levels, Model, Weights},
     signal::Signal,
 };
 
@@ -173,9 +173,8 @@ fn fitted(examples: &[Example]) -> Result<Trained, Untrainable> {
     if named == nameless && named == Examples::default() {
         return Err(Untrainable::TooFew(named));
     }
-    let levels = shipped.map_or_else(Default::default, |shipped| shipped.levels());
     Ok(Trained {
-        model: Model::new(levels, named_weights, nameless_weights),
+        model: Model::new(Levels::default(), named_weights, nameless_weights),
         named,
         nameless,
     })

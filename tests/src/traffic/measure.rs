@@ -8,8 +8,7 @@ use std::{
 
 use edgeward::{
     policy::{
-        defence::{Services, Settings},
-        detect::{Detection, DetectionSet},
+        defence::{Decides, Services, Settings},
         model::{Learned, Model},
         signal::{self, PseudonymKey, Signal},
     },
@@ -85,17 +84,6 @@ struct Attacker {
     delay: Option<u64>,
 }
 
-/// Who decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Decides {
-    /// The rules.
-    Rules,
-    /// The learned model that is shipped, alone.
-    Model,
-    /// Both.
-    Both,
-}
-
 /// Seeds that no threshold was tuned on.
 pub const SEEDS: [u64; 4] = [101, 102, 103, 104];
 
@@ -114,47 +102,24 @@ pub fn measure(
             seed: *seed,
             ..*parameters
         });
-        let mut replay = Replay::new(decides.settings(view, model), |_| false);
+        let mut replay = Replay::new(settings(view, decides, model), |_| false);
         measured.add(&attempts, |attempt| replay.take(&seen(attempt, view)));
     }
     measured
 }
 
-impl Decides {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::Rules, Self::Model, Self::Both];
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rules => "rules",
-            Self::Model => "model",
-            Self::Both => "both",
-        }
-    }
-
-    /// What detection is set to.
-    #[must_use]
-    pub fn settings(self, view: View, model: Option<Model>) -> Settings {
-        let mut settings = Settings {
-            sees_requests: view.services(),
-            ..Settings::default()
-        };
-        if self != Self::Rules {
-            settings.learned = model.map(|model| Learned {
-                model,
-                decides: true,
-            });
-        }
-        if self == Self::Model {
-            let rules = Detection::ALL
-                .into_iter()
-                .filter(|one| *one != Detection::LearnedModel);
-            settings.thresholds.simulated = rules.fold(DetectionSet::default(), DetectionSet::with);
-        }
-        settings
-    }
+/// What detection is set to.
+#[must_use]
+pub fn settings(view: View, decides: Decides, model: Option<Model>) -> Settings {
+    let settings = Settings {
+        sees_requests: view.services(),
+        learned: model.map(|model| Learned {
+            model,
+            decides: true,
+        }),
+        ..Settings::default()
+    };
+    settings.decided_by(decides)
 }
 
 impl Measured {
@@ -274,6 +239,30 @@ impl Measured {
 }
 
 impl Kind {
+    /// Sources refused at least once, per cent.
+    #[must_use]
+    pub fn sources_percent(&self) -> f64 {
+        percent(self.detected, self.sources)
+    }
+
+    /// Attempts refused, per cent.
+    #[must_use]
+    pub fn attempts_percent(&self) -> f64 {
+        percent(self.refused, self.attempts)
+    }
+
+    /// Attempts before the refusal and time to it, medians, as two cells.
+    #[must_use]
+    pub fn soonest(&self) -> String {
+        match (
+            Spread::of(self.before.clone()),
+            Spread::of(self.delay.clone()),
+        ) {
+            (Some(before), Some(delay)) => format!("{} | {}", before.median, span(delay.median)),
+            _ => "- | -".to_owned(),
+        }
+    }
+
     fn add(&mut self, attacker: &Attacker) {
         self.sources += 1;
         self.attempts += attacker.attempts;
@@ -329,7 +318,7 @@ pub fn seen(attempt: &Attempt, view: View) -> Signal {
     clippy::cast_precision_loss,
     reason = "counts of a measurement, far below 2^52"
 )]
-fn percent(part: u64, whole: u64) -> f64 {
+pub(super) fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
 }
 

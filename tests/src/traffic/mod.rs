@@ -6,6 +6,7 @@
 pub mod attacked;
 mod attacks;
 mod chance;
+pub mod compare;
 pub mod measure;
 pub mod peers;
 mod people;
@@ -16,7 +17,7 @@ use std::net::IpAddr;
 
 pub use attacks::Attack;
 use chance::Chance;
-pub use write::{Format, write};
+pub use write::{Format, write, write_labels};
 
 /// One attempt to sign in, with the truth about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,6 +30,19 @@ pub fn write(attempts: &[Attempt], format: Format, out: &mut dyn Write) -> io::R
     Ok(())
 }
 
+/// Writes the label of each line of a log of this format, as `edgeward train` reads them.
+///
+/// # Errors
+/// `out` failed.
+pub fn write_labels(attempts: &[Attempt], format: Format, out: &mut dyn Write) -> io::Result<()> {
+    for attempt in attempts {
+        if format != Format::Sshd || attempt.flow == Flow::SignIn {
+            writeln!(out, "{}", attempt.truth.label())?;
+        }
+    }
+    Ok(())
+}
+
 fn json(attempt: &Attempt, out: &mut dyn Write) -> io::Result<()> {
     let outcome = match attempt.outcome {
         Outcome::Success => "success",

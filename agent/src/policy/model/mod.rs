@@ -70,6 +70,8 @@ pub struct Opinion {
     pub reasons: [(Feature, f32); REASONS],
 }
 
+/// Longest text of a model, bytes: a shipped one has 2 KB.
+pub const MODEL_BYTES_MAX: usize = 64 << 10;
 /// Reasons that are told.
 pub const REASONS: usize = 3;
 

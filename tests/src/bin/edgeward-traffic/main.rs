@@ -8,12 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use edgeward::policy::model::Model;
+use edgeward::policy::{defence::Decides, model::Model};
 use lab::traffic::{
-    Format, Parameters, attacked, generate,
-    measure::{Decides, SEEDS, View, measure},
+    Format, Parameters, attacked,
+    compare::{Source, behind, compare, table},
+    generate,
+    measure::{SEEDS, View, measure},
     train::{TRAINING_SEEDS, TUNING_SEEDS, train},
-    write,
+    write, write_labels,
 };
 
 /// Labelled sign-in traffic: people with their rhythm and mistakes, and attacks on them
@@ -46,6 +48,9 @@ enum Task {
         /// Where to [default: standard output]
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Write the label of each line there, for `edgeward train`
+        #[arg(long, value_name = "FILE")]
+        labels: Option<PathBuf>,
     },
     /// Measure the state under attack alone, on one seed; exit 1 if a goal is missed
     Attacked {
@@ -58,6 +63,13 @@ enum Task {
         /// Where to [default: standard output]
         #[arg(long, value_name = "agent/src/policy/model/shipped.txt")]
         out: Option<PathBuf>,
+    },
+    /// Compare rules, model, both, CrowdSec and fail2ban on seeds that nothing was tuned on. CrowdSec takes minutes for
+    /// each log
+    Peers {
+        /// Put the tables into this page, between its marks
+        #[arg(long, value_name = "docs/detection.md")]
+        into: Option<PathBuf>,
     },
     /// Measure rules, model and both on seeds to tune by
     Tune {
@@ -91,6 +103,7 @@ fn main() -> Result<()> {
             no_attacks,
             format,
             out,
+            labels,
         } => {
             let attempts = generate(&Parameters {
                 seed,
@@ -112,6 +125,12 @@ fn main() -> Result<()> {
             let mut buffered = BufWriter::new(&mut sink);
             write(&attempts, format, &mut buffered)?;
             buffered.flush()?;
+            if let Some(path) = labels {
+                let file = File::create(&path).with_context(|| path.display().to_string())?;
+                let mut file = BufWriter::new(file);
+                write_labels(&attempts, format, &mut file)?;
+                file.flush()?;
+            }
             Ok(())
         }
         Task::Attacked { seed } => {
@@ -121,6 +140,7 @@ fn main() -> Result<()> {
         }
         Task::Measure { into } => measure_all(into),
         Task::Train { out } => train_shipped(out),
+        Task::Peers { into } => peers(into),
         Task::Tune { model } => tune(model),
     }
 }
@@ -142,13 +162,42 @@ fn train_shipped(out: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+fn peers(into: Option<PathBuf>) -> Result<()> {
+    let mut text = String::new();
+    for source in Source::ALL {
+        eprintln!("{}", source.title());
+        let compared = compare(source)?;
+        text.push_str(&format!("### {}\n\n{}\n", source.title(), table(&compared)));
+        if source == Source::Requests {
+            continue;
+        }
+        let behind = behind(&compared);
+        if behind.is_empty() {
+            text.push_str("Rules and model together are ahead of both peers, or level with them, on every row.\n\n");
+        } else {
+            text.push_str(&format!(
+                "Where a peer is ahead of rules and model together: {}.\n\n",
+                behind.join("; ")
+            ));
+        }
+    }
+    match into {
+        None => print!("{text}"),
+        Some(path) => {
+            let page = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            fs::write(&path, between(&page, &text, PEERS, PEERS_END)?)?;
+        }
+    }
+    Ok(())
+}
+
 fn tune(model: Option<PathBuf>) -> Result<()> {
     let model = match model {
         None => Model::shipped()?,
         Some(path) => Model::parse(&fs::read_to_string(path)?)?,
     };
     for view in [View::Requests, View::Direct, View::AccessLog] {
-        for decides in Decides::ALL {
+        for decides in [Decides::Rules, Decides::Model, Decides::Both] {
             let measured = measure(
                 &TUNING_SEEDS,
                 &Parameters::default(),
@@ -156,7 +205,8 @@ fn tune(model: Option<PathBuf>) -> Result<()> {
                 decides,
                 Some(model),
             );
-            println!("{view:?} {}\n{}", decides.name(), measured.table());
+            let who = format!("{decides:?}").to_lowercase();
+            println!("{view:?} {who}\n{}", measured.table());
         }
     }
     Ok(())
@@ -209,7 +259,7 @@ fn measure_all(into: Option<PathBuf>) -> Result<()> {
         None => print!("{text}"),
         Some(path) => {
             let page = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            fs::write(&path, between_marks(&page, &text)?)?;
+            fs::write(&path, between(&page, &text, BEGIN, END)?)?;
         }
     }
     complain(&missed)
@@ -223,18 +273,20 @@ fn complain(missed: &[String]) -> Result<()> {
 }
 
 /// The page with what is between its marks replaced.
-fn between_marks(page: &str, text: &str) -> Result<String> {
+fn between(page: &str, text: &str, begin: &str, end: &str) -> Result<String> {
     let (before, rest) = page
-        .split_once(BEGIN)
-        .with_context(|| format!("the page has no {BEGIN}"))?;
+        .split_once(begin)
+        .with_context(|| format!("the page has no {begin}"))?;
     let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("the page has no {END}"))?;
+        .split_once(end)
+        .with_context(|| format!("the page has no {end}"))?;
     Ok(format!(
-        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        "{before}{begin}\n\n{}\n\n{end}{after}",
         text.trim_end()
     ))
 }
 
 const BEGIN: &str = "<!-- measured: cargo xtask traffic measure --into docs/detection.md -->";
 const END: &str = "<!-- end of what was measured -->";
+const PEERS: &str = "<!-- compared: cargo xtask traffic peers --into docs/detection.md -->";
+const PEERS_END: &str = "<!-- end of what was compared -->";
