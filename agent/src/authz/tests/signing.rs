@@ -40,11 +40,21 @@ fn strict_gate() -> Gate {
     gate
 }
 
+/// The endpoint's header, method, target, what stands in the header, user agent, whether it is refused.
+type Row = (
+    Option<&'static str>,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    bool,
+);
+
 #[test]
 fn the_user_is_the_word_of_the_proxy_where_the_endpoint_says_so() {
     const NAMED: Option<&str> = Some("x-edgeward-user");
     let gate = strict_gate();
-    let table: [(Option<&str>, &str, &str, &[&str], &str, bool); 9] = [
+    let table: [Row; 9] = [
         (NAMED, "POST", "/login", &["bob"], "curl", true),
         (NAMED, "POST", "/%6cogin/?next=/", &[" Bob"], "curl", true),
         (NAMED, "POST", "/login", &["alice"], "curl", false),
