@@ -127,22 +127,7 @@ impl Replay {
         if report.rejected_total > 0 {
             sheet.add("rejected", rejected(report));
         }
-        let span = match (report.first, report.last) {
-            (Some(first), Some(last)) => {
-                format!(", {} to {}", output::utc(first), output::utc(last))
-            }
-            _ => ". Is this the right --format?".to_owned(),
-        };
-        sheet.add(
-            "signals",
-            format!(
-                "{}: {} and {} from {}{span}",
-                output::number(report.signals),
-                output::count(report.failures, "failure"),
-                counted(report.successes, "success", "successes"),
-                output::count(report.sources, "source"),
-            ),
-        );
+        sheet.add("signals", signals(report));
         if report.exempt > 0 {
             let exempt = output::count(report.exempt, "signal");
             sheet.add(
@@ -187,6 +172,23 @@ impl Replay {
         }
         sheet.render()
     }
+}
+
+/// What the log told, and from when to when.
+fn signals(report: &Report) -> String {
+    let span = match (report.first, report.last) {
+        (Some(first), Some(last)) => {
+            format!(", {} to {}", output::utc(first), output::utc(last))
+        }
+        _ => ". Is this the right --format?".to_owned(),
+    };
+    format!(
+        "{}: {} and {} from {}{span}",
+        output::number(report.signals),
+        output::count(report.failures, "failure"),
+        counted(report.successes, "success", "successes"),
+        output::count(report.sources, "source"),
+    )
 }
 
 /// What rules, model and both would have refused.
