@@ -106,9 +106,9 @@ fn sources_come_change_and_go_without_losing_their_place() {
     assert_eq!(world.lines("a"), None);
     world.write("a.log", 4);
     world.write("b.log", 1);
-    assert_eq!(world.signals(1), counted(&[("b", 1)]));
     world.apply(&[("a", "a.log"), ("b", "b.log")]);
-    assert_eq!(world.signals(4), counted(&[("a", 4)]));
+    // It may have been on its way out when they were written: each counts once all the same.
+    assert_eq!(world.signals(5), counted(&[("a", 4), ("b", 1)]));
     // Another file under the same name is read from its own beginning.
     world.write("c.log", 5);
     world.apply(&[("a", "c.log"), ("b", "b.log")]);
