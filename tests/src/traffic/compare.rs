@@ -172,22 +172,33 @@ pub fn behind(compared: &Compared) -> Vec<String> {
         else {
             continue;
         };
-        let name = |what: &str| format!("{}: {} {what}", attack.label(), peer.name());
-        if their_kind.detected > ours_kind.detected {
-            behind.push(name("refuses more sources"));
+        let more: Vec<&str> = [
+            (
+                their_kind.detected > ours_kind.detected,
+                "refuses more sources",
+            ),
+            (
+                their_kind.refused > ours_kind.refused,
+                "refuses more attempts",
+            ),
+            (theirs.sign_ins_hit < ours.sign_ins_hit, "hits fewer people"),
+        ]
+        .into_iter()
+        .filter_map(|(is, what)| is.then_some(what))
+        .collect();
+        if more.is_empty() {
+            continue;
         }
-        if their_kind.refused > ours_kind.refused {
-            behind.push(name("refuses more attempts"));
-        }
-        if theirs.sign_ins_hit < ours.sign_ins_hit {
-            behind.push(name(&format!(
-                "hits fewer sign-ins ({} against {}), and refuses {:.1} % of the attempts against {:.1} %",
-                theirs.sign_ins_hit,
-                ours.sign_ins_hit,
-                their_kind.attempts_percent(),
-                ours_kind.attempts_percent(),
-            )));
-        }
+        // What it costs: nobody is better who refuses more and hits more people for it, or the other way round.
+        let price = format!(
+            "({:.1} % of the attempts and {} sign-ins of people, against {:.1} % and {})",
+            their_kind.attempts_percent(),
+            theirs.sign_ins_hit,
+            ours_kind.attempts_percent(),
+            ours.sign_ins_hit
+        );
+        let (peer, more) = (peer.name(), more.join(" and "));
+        behind.push(format!("- {}: {peer} {more} {price}", attack.label()));
     }
     behind
 }

@@ -90,11 +90,13 @@ fn sshd(attempt: &Attempt, number: usize, out: &mut dyn Write) -> io::Result<()>
         Outcome::Failure => "Failed password for ",
         Outcome::UnknownUser => "Failed password for invalid user ",
     };
+    // Names on hosts have no domain, and CrowdSec reads none that have.
+    let user = attempt.user.split('@').next().unwrap_or_default();
     writeln!(
         out,
         "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}+00:00 login sshd[{number}]: \
-         {what}{} from {} port 40000 ssh2",
-        attempt.user, attempt.client
+         {what}{user} from {} port 40000 ssh2",
+        attempt.client
     )
 }
 

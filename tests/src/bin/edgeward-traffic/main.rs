@@ -176,8 +176,8 @@ fn peers(into: Option<PathBuf>) -> Result<()> {
             text.push_str("Rules and model together are ahead of both peers, or level with them, on every row.\n\n");
         } else {
             text.push_str(&format!(
-                "Where a peer is ahead of rules and model together: {}.\n\n",
-                behind.join("; ")
+                "Where a peer is ahead of rules and model together, and at what price:\n\n{}\n\n",
+                behind.join("\n")
             ));
         }
     }
