@@ -1,9 +1,11 @@
-//! The bodies of the fuzz targets for chains, sign-ins, logs and reports, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
+//! The bodies of the fuzz targets for chains, sign-ins, logs, reports and models, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
 
 #[path = "../tests/common/chains.rs"]
 mod chains;
 #[path = "../tests/common/logs.rs"]
 mod logs;
+#[path = "../tests/common/models.rs"]
+mod models;
 #[path = "../tests/common/sign_ins.rs"]
 mod sign_ins;
 
@@ -126,5 +128,15 @@ fn logs_and_reports_hold_what_they_promise() {
         logs::reported(&text);
         let first = u8::try_from(random.below(256)).unwrap();
         logs::log_lines(&[&[first], text.as_slice()].concat());
+    }
+}
+
+#[test]
+fn models_hold_what_they_promise() {
+    let shipped = edgeward::policy::model::Model::shipped().unwrap();
+    models::model(shipped.to_string().as_bytes());
+    let mut random = Random(0x5eed);
+    for _ in 0..5_000 {
+        models::model(&random.changed(shipped.to_string().as_bytes()));
     }
 }
