@@ -54,6 +54,8 @@ pub(crate) struct Report {
     pub(crate) sources: u64,
     /// Entries that gave way for want of room.
     pub(crate) displaced: u64,
+    /// Attempts that only a simulated detection would have refused, since the agent's start.
+    pub(crate) simulated: u64,
     /// What the operator should know.
     pub(crate) warnings: Vec<String>,
 }
@@ -335,6 +337,7 @@ impl Task {
         let (sources, displaced) = self.core.defence().fill();
         self.report.counts = self.core.counts();
         (self.report.sources, self.report.displaced) = (sources, displaced);
+        self.report.simulated = self.core.defence().simulated();
         let report = &self.report;
         self.told.send_if_modified(|told| {
             let news = **told != *report;

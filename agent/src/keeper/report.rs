@@ -85,6 +85,7 @@ impl Keeper {
             ("unsaved", report.unsaved),
             ("sources", report.sources),
             ("displaced", report.displaced),
+            ("simulated", report.simulated),
         ];
         named
             .into_iter()

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attack::Tightening,
-    detect::{Capacity, Detection, DetectionSet, Detectors, NetworkKey, SourceKey, Thresholds},
+    detect::{
+        Capacity, Detection, DetectionSet, Detectors, NetworkKey, Observed, SourceKey, Thresholds,
+    },
     model::Learned,
     reputation::{Lifetimes, Reputation, Scope, Standing, Term},
     signal::{Flow, Signal},
@@ -48,6 +50,9 @@ pub struct Defence {
     tight: Settings,
     detectors: Detectors,
     reputation: Reputation,
+    /// Attempts at which only simulated detections would have refused the source.
+    #[serde(skip)]
+    simulated: u64,
 }
 
 /// What happens to an attempt.
@@ -85,6 +90,7 @@ impl Defence {
             tight: settings,
             detectors,
             reputation: Reputation::new(settings.lifetimes, settings.capacity.sources_max),
+            simulated: 0,
         }
     }
 
@@ -209,7 +215,15 @@ impl Defence {
         } else {
             self.detectors.observe(signal)
         };
-        let observed = observed.without(self.settings.simulated());
+        let all = observed;
+        let observed = all.without(self.settings.simulated());
+        let refuses = |observed: &Observed| {
+            let findings = observed.joined.merged(observed.source);
+            findings.score() >= self.settings.block_score
+        };
+        if refuses(&all) && !refuses(&observed) {
+            self.simulated = self.simulated.saturating_add(1);
+        }
         let sees_requests = self.settings.sees_requests.has(signal.service);
         // Requests of a distributed attack are refused by what they look like, and people at home are told from
         // them; where only the source is known, it is refused for a short time.
@@ -253,6 +267,13 @@ impl Defence {
     /// Describes sources to whoever trains a model.
     pub const fn describe(&mut self) {
         self.detectors.describe();
+    }
+
+    /// Attempts at which a simulated detection, or a model that only counts, would have refused the source and nothing
+    /// else did, since this process began.
+    #[must_use]
+    pub const fn simulated(&self) -> u64 {
+        self.simulated
     }
 
     /// What is set.
@@ -387,5 +408,59 @@ impl Default for Settings {
             sees_requests: Services::ALL,
             learned: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::policy::{
+        model::Model,
+        signal::{Outcome, PseudonymKey},
+    };
+
+    /// A spray of twelve users.
+    fn spray(defence: &mut Defence) -> usize {
+        let mut decided = 0;
+        for n in 0..12 {
+            let attack = Signal {
+                time_ms: 1_790_000_000_000 + n * 20_000,
+                client: IpAddr::from([192, 0, 2, 1]),
+                service: 0,
+                flow: Flow::SignIn,
+                outcome: Outcome::UnknownUser,
+                user: Some(PseudonymKey::new(1, n).user(b"x")),
+                agent: None,
+            };
+            decided += defence.learn(&attack).into_iter().flatten().count();
+        }
+        decided
+    }
+
+    fn settings(decides: bool) -> Settings {
+        let model = Model::shipped().unwrap();
+        let all = Settings {
+            learned: Some(Learned { model, decides }),
+            ..Settings::default()
+        };
+        let thresholds = all.decided_by(Decides::Model).thresholds;
+        Settings { thresholds, ..all }
+    }
+
+    #[test]
+    fn a_model_decides_or_only_counts() {
+        let mut deciding = Defence::new(settings(true));
+        assert!(spray(&mut deciding) > 0);
+        let mut counting = Defence::new(settings(false));
+        assert_eq!(spray(&mut counting), 0);
+        assert!(counting.simulated() > 2, "{}", counting.simulated());
+        let scope = Scope::Source(SourceKey::of(IpAddr::from([192, 0, 2, 1])));
+        let evidence = counting.evidence(scope, 1_790_000_300_000);
+        assert!(evidence.contains("learned model: "), "{evidence}");
+        let mut rules = Defence::new(Settings::default());
+        assert!(spray(&mut rules) > 0);
+        assert_eq!(rules.simulated(), 0);
     }
 }
