@@ -35,6 +35,8 @@ pub(super) struct Task {
     report: Report,
     /// The log takes nothing: said once.
     log_fails: bool,
+    /// A checkpoint that failed is not tried again before, milliseconds since the epoch.
+    save_after_ms: u64,
 }
 
 /// What detection is at, for `status`.
@@ -81,6 +83,7 @@ impl Task {
                 ..Report::default()
             },
             log_fails: false,
+            save_after_ms: 0,
         }
     }
 
@@ -353,8 +356,18 @@ impl Task {
         if self.journal.log_bytes() <= log_bytes_max && !self.log_fails {
             return;
         }
-        if let Err(error) = self.journal.checkpoint(&self.core) {
-            warn!(%error, "what detection has learned cannot be written down as a whole");
+        // Everything is written anew: on a disk that refuses, not five times a second. The last try is at the end.
+        let now = self.now_ms();
+        if now < self.save_after_ms && log_bytes_max > 0 {
+            return;
+        }
+        match self.journal.checkpoint(&self.core) {
+            // What the log lacks is in the state now.
+            Ok(()) => self.log_fails = false,
+            Err(error) => {
+                self.save_after_ms = now.saturating_add(SAVE_AGAIN_MS);
+                warn!(%error, "what detection has learned cannot be written down as a whole");
+            }
         }
     }
 
@@ -423,4 +436,6 @@ const TICK: Duration = Duration::from_millis(200);
 const EARLY_MS_MAX: u64 = 5 * 60_000;
 /// A log of this length is read back in about three seconds.
 const LOG_BYTES_MAX: u64 = 64 << 20;
+/// Between two tries to write the whole state down.
+const SAVE_AGAIN_MS: u64 = 10_000;
 const RESTORED_AT_ONCE: usize = 4_096;
