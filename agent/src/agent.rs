@@ -35,6 +35,7 @@ use crate::{
 pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let interfaces = named(interfaces);
     privileges::raise_descriptor_limit();
+    privileges::gain_no_more()?;
     let socket = config.socket.clone();
     let feed = EventFeed::new(config.events.kept_max);
     let (roles_sender, roles) = watch::channel(roles(&config)?);
@@ -86,6 +87,8 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
             let _ = ended_sender.send(());
             outcome
         })?;
+    // Whoever may connect to the control socket is read by this thread.
+    privileges::drop_all()?;
     runtime.block_on(async {
         tokio::spawn(forward(ring, context, feed.clone(), gate.clone(), origins));
         tokio::spawn(observe::watch(heads, gate));
@@ -120,7 +123,6 @@ impl Beside {
     ) -> anyhow::Result<Self> {
         let clock = wiring.clock;
         let lapi = serve_bouncers(keeper, wiring.snapshot.clone(), clock)?;
-        // Threads inherit privileges: what reads logs has as few as possible.
         let sources = sources(&learned, outcomes, feed.clone(), clock);
         let fetching = fetch(keeper, wiring.work.clone(), feed.clone(), clock)?;
         let detection = learned.start(wiring)?;

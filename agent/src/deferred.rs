@@ -16,6 +16,7 @@ use crate::{
     datapath::Datapath,
     gate::Gate,
     gateway::{self, GatewayReport, Listeners, Material},
+    privileges,
     signal::outcomes::Outcomes,
 };
 
@@ -55,7 +56,8 @@ impl Deferred {
         let thread = thread::Builder::new()
             .name("endpoints".to_owned())
             .spawn(move || {
-                let served = single_threaded().map(|runtime| {
+                let served = privileges::drop_all().and_then(|()| {
+                    let runtime = single_threaded()?;
                     let shutdown = async {
                         // An error says that the sender is gone, which is the signal.
                         let _ = stopped.await;
@@ -64,9 +66,10 @@ impl Deferred {
                         judge.ready().await;
                         bound.serve(judge, outcomes, wanted, shutdown).await;
                     });
+                    Ok(())
                 });
                 if let Err(error) = served {
-                    error!(%error, "the decision endpoints cannot be served");
+                    error!("the decision endpoints cannot be served: {error:#}");
                 }
             })
             .context("the thread of the decision endpoints")?;
@@ -206,6 +209,10 @@ impl Gateway {
         let ending = thread::Builder::new()
             .name("gateway end".to_owned())
             .spawn(move || {
+                if let Err(error) = privileges::drop_all() {
+                    // It reads nothing, and what it ends must end.
+                    warn!("{error:#}");
+                }
                 thread::sleep(HANDED_OVER);
                 self.end(limit);
             });

@@ -1,9 +1,12 @@
-//! Least privilege: after the start the agent keeps only what changing maps and links takes. And as many
-//! descriptors as it may have: each proxied connection takes two.
+//! Least privilege: after the start only the keeper's thread keeps what changing maps and links takes, and every other
+//! thread nothing. And as many descriptors as it may have: each proxied connection takes two.
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use caps::{CapSet, Capability, CapsHashSet};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    thread::set_no_new_privs,
+};
 use tracing::warn;
 
 /// Raises the limit of open descriptors to what the agent may have: the usual 1,024 are meant for programs that
@@ -19,19 +22,42 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-/// Drops every capability but those, from the bounding set too.
+/// Nothing that this thread starts, and no thread that it starts, gains privileges by executing a program: without
+/// this, root would have the capabilities of its bounding set again.
+///
+/// # Errors
+/// What the kernel refused.
+pub(crate) fn gain_no_more() -> anyhow::Result<()> {
+    set_no_new_privs(true).context("the kernel does not take no_new_privs")
+}
+
+/// Drops every capability of this thread but those that the keeper works with.
 ///
 /// The program is loaded and the pins are open by now: what is left is to change maps (`CAP_BPF`) and to
 /// attach to an interface that appears later (`CAP_NET_ADMIN`).
 ///
 /// # Errors
-/// What the kernel refused; the agent then still has what it had.
+/// What the kernel refused; the thread then still has what it had.
 pub(crate) fn drop_all_but_needed() -> anyhow::Result<()> {
-    let needed: CapsHashSet = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN]
-        .into_iter()
-        .collect();
+    keep_of_held(&[Capability::CAP_BPF, Capability::CAP_NET_ADMIN])
+}
+
+/// Drops every capability of this thread. Linux keeps them by thread (capabilities(7)), and a thread inherits those of
+/// the one that starts it, so each thread but the keeper's calls this before it reads anything.
+///
+/// # Errors
+/// What the kernel refused; the thread then still has what it had, and must not go on.
+pub(crate) fn drop_all() -> anyhow::Result<()> {
+    keep_of_held(&[]).context("a thread cannot give up its privileges")
+}
+
+fn keep_of_held(needed: &[Capability]) -> anyhow::Result<()> {
     let held = caps::read(None, CapSet::Permitted).map_err(|error| anyhow!("{error}"))?;
-    let kept: CapsHashSet = held.intersection(&needed).copied().collect();
+    let kept: CapsHashSet = needed
+        .iter()
+        .filter(|capability| held.contains(capability))
+        .copied()
+        .collect();
     if held.contains(&Capability::CAP_SETPCAP) {
         for capability in caps::all() {
             if !kept.contains(&capability)

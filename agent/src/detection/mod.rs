@@ -46,7 +46,7 @@ use crate::{
         snapshot::Snapshot,
         suspects::Suspects,
     },
-    random,
+    privileges, random,
 };
 
 /// What was learned, read back, before anything runs.
@@ -184,7 +184,9 @@ impl Opened {
         let thread = thread::Builder::new()
             .name("detection".to_owned())
             .spawn(move || {
-                if let Err(error) = task::run(task, batches, ordered, stopped) {
+                let ended = privileges::drop_all()
+                    .and_then(|()| task::run(task, batches, ordered, stopped));
+                if let Err(error) = ended {
                     error!("detection has ended: {error:#}");
                 }
             })

@@ -40,6 +40,7 @@ use crate::{
     control::{EventFeed, Failure, FailureKind},
     keeper::Work,
     policy::feed::{Fact, FeedTable, Gate, Refused},
+    privileges,
 };
 
 /// Where feeds are kept, below the state directory.
@@ -104,10 +105,13 @@ impl Feeds {
         let thread = thread::Builder::new()
             .name("feeds".to_owned())
             .spawn(move || {
-                let runtime = runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .max_blocking_threads(READERS_MAX)
-                    .build();
+                let runtime = privileges::drop_all().and_then(|()| {
+                    let runtime = runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .max_blocking_threads(READERS_MAX)
+                        .build();
+                    Ok(runtime?)
+                });
                 match runtime {
                     Ok(runtime) => {
                         runtime.block_on(async {
@@ -120,7 +124,7 @@ impl Feeds {
                         // A reader of a large feed is not waited for.
                         runtime.shutdown_background();
                     }
-                    Err(error) => error!(%error, "feeds cannot be fetched"),
+                    Err(error) => error!("feeds cannot be fetched: {error:#}"),
                 }
             })
             .context("the thread of feeds")?;

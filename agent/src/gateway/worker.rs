@@ -23,6 +23,7 @@ use super::{
     shared::{Shared, Stage},
     wheel::{Alarm, TICK},
 };
+use crate::privileges;
 
 /// An accepted connection on its way to its worker.
 pub(super) type Accepted = (StdStream, SocketAddr);
@@ -44,7 +45,11 @@ pub(super) fn start(shared: Arc<Shared>, seat: Seat) -> io::Result<JoinHandle<()
         .build()?;
     thread::Builder::new()
         .name(format!("gateway-{}", seat.index))
-        .spawn(move || runtime.block_on(work(shared, seat)))
+        .spawn(move || match privileges::drop_all() {
+            Ok(()) => runtime.block_on(work(shared, seat)),
+            // Without its part of the gateway's beat steering passes the gateway by.
+            Err(error) => tracing::error!("a worker of the gateway does not begin: {error:#}"),
+        })
 }
 
 async fn work(shared: Arc<Shared>, seat: Seat) {

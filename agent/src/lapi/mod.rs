@@ -42,6 +42,7 @@ use crate::{
         prefix::parse_network,
         snapshot::{Snapshot, enforced_about},
     },
+    privileges,
 };
 
 /// Connections at a time; further ones wait in the backlog.
@@ -87,7 +88,10 @@ impl Lapi {
         let thread = thread::Builder::new()
             .name("lapi".to_owned())
             .spawn(move || {
-                let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = privileges::drop_all().and_then(|()| {
+                    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                    Ok(runtime?)
+                });
                 match runtime {
                     Ok(runtime) => runtime.block_on(async {
                         tokio::select! {
@@ -96,7 +100,7 @@ impl Lapi {
                             _ = stopped => {}
                         }
                     }),
-                    Err(error) => error!(%error, "the local API cannot be served"),
+                    Err(error) => error!("the local API cannot be served: {error:#}"),
                 }
             })
             .context("the thread of the local API")?;

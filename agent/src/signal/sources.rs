@@ -24,6 +24,7 @@ use crate::{
     control::{EventFeed, report::SignalRow},
     detection::Intake,
     policy::signal::PseudonymKey,
+    privileges,
 };
 
 /// What sources need of the rest of the agent.
@@ -150,7 +151,9 @@ impl Sources {
                 if let Some(former) = former {
                     let _ = former.join();
                 }
-                if let Err(error) = source.follow(&wiring, &own, stopped) {
+                let followed = privileges::drop_all()
+                    .and_then(|()| Ok(source.follow(&wiring, &own, stopped)?));
+                if let Err(error) = followed {
                     own.failing(&format!("cannot be followed: {error}"));
                 }
             });

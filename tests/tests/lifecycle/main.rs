@@ -10,6 +10,7 @@
 
 mod ends;
 mod lists;
+mod privileges;
 mod refusals;
 mod reload;
 mod restart;
@@ -25,6 +26,7 @@ fn main() {
             ends::tests(),
             refusals::tests(),
             reload::tests(),
+            privileges::tests(),
         ]
         .concat(),
     );
