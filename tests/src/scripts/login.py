@@ -1,6 +1,7 @@
 """An application that people sign in to, in three ways.
 
-`login.py PORT` listens on 127.0.0.1. The password is `right`; users whose name begins with `nobody` do not exist.
+`login.py PORT [SOCKET]` listens on 127.0.0.1. With a socket it reports each outcome of /login there before it answers,
+as an application behind a proxy does that asks Edgeward: for the client in X-Edgeward-Client. The password is `right`; users whose name begins with `nobody` do not exist.
 
     POST /login        a form; 302, 401 or, for an unknown user, 404
     POST /word         HTTP Basic; always 200, X-Login-Result: in, wrong or unknown
@@ -9,8 +10,10 @@
 """
 
 import base64
+import http.client
 import http.server
 import json
+import socket
 import socketserver
 import sys
 import urllib.parse
@@ -26,6 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             form = urllib.parse.parse_qs(body.decode())
             result = outcome(form["user"][0], form["password"][0])
             status = {"in": 302, "wrong": 401, "unknown": 404}[result]
+            if SOCKET:
+                report(self.headers["X-Edgeward-Client"], form["user"][0], result)
             return self.reply(status, b"", [("Location", "/home")] if status == 302 else [])
         if self.path == "/word":
             scheme, credentials = self.headers["Authorization"].split()
@@ -61,9 +66,23 @@ def outcome(user, password):
     return "in" if password == "right" else "wrong"
 
 
+def report(client, user, result):
+    words = {"in": "success", "wrong": "failure", "unknown": "unknown-user"}
+    signal = {"client": client, "user": user, "outcome": words[result], "path": "/login"}
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(SOCKET)
+    connection.request("POST", "/v1/signals", json.dumps(signal), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    if answer.status != 200 or json.load(answer)["accepted"] != 1:
+        raise OSError(f"the report was answered {answer.status}")
+    connection.close()
+
+
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
 
+SOCKET = sys.argv[2] if len(sys.argv) > 2 else None
 Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

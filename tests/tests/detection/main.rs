@@ -7,11 +7,20 @@
     reason = "JSON values only: a missing key is null, not a panic"
 )]
 
+mod asked;
 mod attack;
 mod log;
 mod memory;
 mod world;
 
 fn main() {
-    lab::run_tests([log::tests(), memory::tests(), attack::tests()].concat());
+    lab::run_tests(
+        [
+            log::tests(),
+            memory::tests(),
+            attack::tests(),
+            asked::tests(),
+        ]
+        .concat(),
+    );
 }

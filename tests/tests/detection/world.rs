@@ -128,6 +128,16 @@ impl World {
     }
 }
 
+/// Polls until it is so; the time only bounds a failure.
+pub(crate) fn until(what: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + WITHIN;
+    while !so()? {
+        ensure!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// The configuration of [`World::new`], for a reload.
 pub(crate) fn config(site: &Site, mode: &str, more: &str) -> AgentConfig {
     let log = site.access_log().display();
