@@ -14,7 +14,8 @@ use crate::{
     policy::signal::PseudonymKey,
     random,
     signal::{
-        Expression, JsonFields, LogFormat, Maker, Recipe, Route, Routes, Words, lines::decompressed,
+        Expression, JsonFields, LogFormat, Maker, Recipe, Route, Routes, Words,
+        compressed::decompressed,
     },
 };
 
@@ -143,7 +144,7 @@ impl LogOptions {
 }
 
 /// A log, and when it was last written (for times without a year).
-pub(super) fn open(path: &Path, now: u64) -> Result<(Box<dyn BufRead>, u64), Trouble> {
+pub(super) fn open(path: &Path, now: u64) -> Result<(Box<dyn BufRead + Send>, u64), Trouble> {
     if path == Path::new("-") {
         let input = decompressed(io::stdin()).map_err(|error| unreadable(path, &error))?;
         return Ok((input, now));

@@ -32,7 +32,7 @@ use crate::{
 /// `edgeward replay`. With --config, exempt networks, trusted proxies and thresholds are those of the file.
 #[derive(Debug, Args)]
 pub(super) struct Replay {
-    /// The log, plain or gzip; - for standard input
+    /// The log, plain or compressed by gzip, zstd, xz or bzip2; - for standard input
     #[arg(value_name = "LOG")]
     log: PathBuf,
     #[command(flatten)]

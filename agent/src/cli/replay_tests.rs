@@ -156,7 +156,11 @@ fn what_cannot_be_is_said_in_a_sentence() {
             "/no/such/log cannot be read",
         ),
         (&[&directory, "--format", "sshd"], 1, "cannot be read"),
-        (&[&zstd, "--format", "sshd"], 1, "gzip"),
+        (
+            &[&zstd, "--format", "sshd"],
+            1,
+            "ends in the middle of its zstd data",
+        ),
         (
             &[&log, "--format", "sshd", "--route", "POST /x"],
             2,

@@ -25,7 +25,7 @@ use crate::{
 /// `edgeward train`. Compare what comes of it by `replay --model` before it is switched on.
 #[derive(Debug, Args)]
 pub(super) struct Train {
-    /// Logs of the same format, plain or gzip; each is one lesson
+    /// Logs of the same format, plain or compressed by gzip, zstd, xz or bzip2; each is one lesson
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     #[command(flatten)]

@@ -1,8 +1,6 @@
 //! Lines of a byte stream, in bounded memory whatever the stream holds.
 
-use std::io::{self, BufRead, BufReader, Read};
-
-use flate2::bufread::MultiGzDecoder;
+use std::io::{self, BufRead};
 
 /// Longest line that is read, bytes. Longer ones are skipped to their end and counted.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
@@ -28,24 +26,6 @@ pub enum Line<'a> {
     Text(&'a [u8]),
     /// It was longer than [`LINE_BYTES_MAX`].
     TooLong,
-}
-
-/// Opens a log: as it is, or through gzip where it begins like gzip.
-///
-/// # Errors
-/// The first bytes cannot be read.
-pub fn decompressed(input: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
-    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
-    let start = input.fill_buf()?;
-    if start.starts_with(&GZIP) {
-        let decoder = MultiGzDecoder::new(input);
-        return Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder)));
-    }
-    if start.starts_with(&ZSTD) || start.starts_with(&XZ) || start.starts_with(BZIP2) {
-        let what = "is compressed with something other than gzip; decompress it into a pipe and name - as the log";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
-    }
-    Ok(Box::new(input))
 }
 
 impl<R: BufRead> Lines<R> {
@@ -158,14 +138,10 @@ impl<R: BufRead> Lines<R> {
 
 /// How much of a log is read at a time, bytes.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-const XZ: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
-const BZIP2: &[u8] = b"BZh";
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Cursor, Write};
+    use std::io::{BufReader, Cursor};
 
     use super::*;
 
@@ -240,21 +216,5 @@ mod tests {
         assert_eq!(text.len(), LINE_BYTES_MAX);
         assert!(lines.buffer.capacity() <= 2 * LINE_BYTES_MAX);
         assert_eq!(lines.next_line().unwrap(), None);
-    }
-
-    #[test]
-    fn gzip_is_read_through_and_others_are_named() {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(b"one\ntwo\n").unwrap();
-        let mut packed = packed.finish().unwrap();
-        // Rotated logs are often concatenated.
-        packed.extend(packed.clone());
-        let read = all(decompressed(Cursor::new(packed.clone())).unwrap());
-        assert_eq!(read.len(), 4);
-        packed.truncate(packed.len() - 6);
-        let mut lines = Lines::new(decompressed(Cursor::new(packed)).unwrap());
-        assert!((0..5).any(|_| lines.next_line().is_err()), "cut off");
-        let error = decompressed(Cursor::new(ZSTD)).err().unwrap();
-        assert!(error.to_string().contains("gzip"), "{error}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod authelia;
+pub mod compressed;
 mod expression;
 mod fields;
 pub(crate) mod follow;

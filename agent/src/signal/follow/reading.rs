@@ -9,10 +9,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use flate2::bufread::MultiGzDecoder;
-
 use super::spot::{HEAD_BYTES_MAX, Mark, Spot, TAIL_BYTES_MAX, before, beginning};
-use crate::signal::lines::{BUFFER_BYTES, Line, Lines};
+use crate::signal::{
+    compressed::{Compression, unpacked},
+    lines::{BUFFER_BYTES, Line, Lines},
+};
 
 /// A file that is being read, or watched for late lines.
 pub(super) struct Reading {
@@ -65,15 +66,15 @@ impl Reading {
     /// what was read.
     pub(super) fn packed(file: File, spot: &Spot) -> io::Result<Option<Self>> {
         let metadata = file.metadata()?;
-        let mut stream = unpacked(rewound(file.try_clone()?)?);
+        let mut stream = unpacked(rewound(file.try_clone()?)?)?;
         let mut head = Vec::new();
         let first = (HEAD_BYTES_MAX as u64).min(spot.offset);
         stream.by_ref().take(first).read_to_end(&mut head)?;
-        let mut stream = unpacked(rewound(file)?);
+        let mut stream = unpacked(rewound(file)?)?;
         if !spot.is_in_stream(&mut stream)? {
             return Ok(None);
         }
-        let input = Input::Packed(Box::new(stream));
+        let input = Input::Packed(stream);
         let mut reading = Self::new(&metadata, input, spot.offset, head, Vec::new());
         reading.complete = true;
         Ok(Some(reading))
@@ -235,22 +236,18 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
-/// Whether it begins like gzip.
+/// Whether it begins like something compressed.
 pub(super) fn is_packed(file: &File) -> io::Result<bool> {
-    Ok(beginning(file)?.starts_with(&[0x1f, 0x8b]))
+    Ok(Compression::of(&beginning(file)?).is_some())
 }
 
 /// The decompressed beginning.
 pub(super) fn unpacked_beginning(file: &File) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    unpacked(rewound(file.try_clone()?)?)
+    unpacked(rewound(file.try_clone()?)?)?
         .take(HEAD_BYTES_MAX as u64)
         .read_to_end(&mut head)?;
     Ok(head)
-}
-
-fn unpacked(file: File) -> MultiGzDecoder<io::BufReader<File>> {
-    MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER_BYTES, file))
 }
 
 fn rewound(mut file: File) -> io::Result<File> {

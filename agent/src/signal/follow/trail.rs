@@ -188,7 +188,7 @@ struct Names {
 }
 
 impl Names {
-    /// `access.log` becomes `access.log.1`, `access.log-20261122` or `access-20261122.log`, each also with `.gz`.
+    /// `access.log` becomes `access.log.1`, `access.log-20261122` or `access-20261122.log`, each also with the ending of a compression.
     fn of(path: &Path) -> Self {
         let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let mut stems = vec![(name.to_vec(), Vec::new())];
@@ -215,7 +215,10 @@ impl Names {
     }
 
     fn are_like(&self, name: &[u8]) -> bool {
-        let name = name.strip_suffix(b".gz").unwrap_or(name);
+        let mut endings = PACKED.iter();
+        let name = endings
+            .find_map(|ending| name.strip_suffix(*ending))
+            .unwrap_or(name);
         self.stems.iter().any(|(stem, end)| {
             let middle = name
                 .strip_prefix(stem.as_slice())
@@ -248,6 +251,9 @@ const ENTRIES_MAX: usize = 65_536;
 /// Rotated files of one log that are looked at; they are open meanwhile.
 const ROTATED_MAX: usize = 512;
 
+/// Endings of compressed files.
+const PACKED: [&[u8]; 4] = [b".gz", b".zst", b".xz", b".bz2"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +265,10 @@ mod tests {
             ("access.log", false),
             ("access.log.1", true),
             ("access.log.1.gz", true),
+            ("access.log.1.zst", true),
+            ("access-20261122.log.xz", true),
+            ("access.log-20261122.bz2", true),
+            ("access.log.1.gz.xz", false),
             ("access.log-20261122", true),
             ("access.log-20261122-1795334400.gz", true),
             ("access-20261122.log", true),
