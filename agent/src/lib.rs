@@ -13,6 +13,7 @@ mod detection;
 mod feed;
 mod gate;
 mod gateway;
+pub mod journal;
 mod keeper;
 mod lapi;
 mod observe;

@@ -1,7 +1,9 @@
-//! The bodies of the fuzz targets for chains, sign-ins, logs, reports and models, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
+//! The bodies of the fuzz targets for chains, sign-ins, logs, reports, models and filters, run over seeds and small changes of them: `cargo xtask fuzz` goes further.
 
 #[path = "../tests/common/chains.rs"]
 mod chains;
+#[path = "../tests/common/filters.rs"]
+mod filters;
 #[path = "../tests/common/logs.rs"]
 mod logs;
 #[path = "../tests/common/models.rs"]
@@ -138,5 +140,23 @@ fn models_hold_what_they_promise() {
     let mut random = Random(0x5eed);
     for _ in 0..5_000 {
         models::model(&random.changed(shipped.to_string().as_bytes()));
+    }
+}
+
+/// Expressions as people and attackers write them.
+const FILTERS: [&str; 5] = [
+    "eventType eq \"security.threat.detected\" and outcome.result ne \"DENY\"",
+    "not (target.id pr or (actor.id sw \"192.0.2.\" AND NOT(uuid pr)))",
+    "debugContext.debugData.score ge 80 or securityContext.isProxy eq true",
+    "debugContext.debugData.at lt \"2026-01-02T03:04:05Z\" and securityContext.asNumber le -6.45e4",
+    "displayMessage co \"a \\\"b\\\" \\ud83d\\ude00 \\u00e9\"",
+];
+
+#[test]
+fn filters_hold_what_they_promise() {
+    let mut random = Random(0x5eed);
+    for _ in 0..20_000 {
+        let seed = FILTERS[random.below(FILTERS.len())].as_bytes();
+        filters::filter(&random.changed(seed));
     }
 }

@@ -1,0 +1,3 @@
+//! The System Log: what was kept of events, and how it is asked for.
+
+pub mod filter;
