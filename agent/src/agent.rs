@@ -17,8 +17,10 @@ use crate::{
     control::{Command, EventFeed, roles::Roles, server},
     detection, feed as feeds,
     gate::{Gate, GateLimits},
+    journal::Journal,
     keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
     lapi::Lapi,
+    life::Life,
     observe,
     policy::{snapshot::Snapshot, suspects::Suspects},
     privileges, random,
@@ -37,7 +39,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     privileges::raise_descriptor_limit();
     privileges::gain_no_more()?;
     let socket = config.socket.clone();
-    let feed = EventFeed::new(config.events.kept_max);
+    let feed = EventFeed::new(config.events.kept_max, random::secret()?);
     let (roles_sender, roles) = watch::channel(roles(&config)?);
     let (context_sender, context) = watch::channel(EventContext::default());
     let (snapshot_sender, snapshot) = watch::channel(Arc::new(Snapshot::default()));
@@ -57,6 +59,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     // The keeper has made the state directory.
+    let life = Life::begin(&keeper.config().state_dir, &feed, clock.now().wall_ms);
     let learned = detection::Opened::open(keeper.config(), clock)?;
     gate.tell_sign_ins(learned.key(), learned.intake());
     let (ring, heads) = (keeper.take_events()?, keeper.take_heads()?);
@@ -68,11 +71,13 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
+    let journal = keep_events(keeper.config(), &feed, clock)?;
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
     let wiring = detection::Wiring {
         work,
         snapshot,
         suspects: suspects_sender,
+        feed: feed.clone(),
         clock,
     };
     let beside = Beside::start(&mut keeper, learned, &outcomes, &feed, wiring)?;
@@ -101,9 +106,13 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         warn!(%error, socket = %socket.display(), "the control socket stays behind");
     }
     beside.stop()?;
-    thread
+    let outcome = thread
         .join()
-        .map_err(|_| anyhow!("the keeper's thread panicked"))?
+        .map_err(|_| anyhow!("the keeper's thread panicked"))?;
+    // Last: the others may have something to say until their end.
+    journal.stop();
+    life.end();
+    outcome
 }
 
 /// What works beside the keeper, each on threads of its own.
@@ -140,6 +149,14 @@ impl Beside {
         self.lapi.stop();
         self.detection.stop()
     }
+}
+
+/// Opens the System Log. What was said before goes there first.
+fn keep_events(config: &Config, feed: &EventFeed, clock: Clock) -> anyhow::Result<Journal> {
+    let dir = config.state_dir.join("log");
+    let journal = Journal::start(&dir, config.journal, feed.ids(), clock)?;
+    feed.keep_in(journal.log());
+    Ok(journal)
 }
 
 /// Who may do what.

@@ -13,9 +13,12 @@ mod detection;
 mod feed;
 mod gate;
 mod gateway;
+#[allow(dead_code, reason = "streams and reports read it next")]
 pub mod journal;
 mod keeper;
 mod lapi;
+mod life;
+mod moment;
 mod observe;
 mod origins;
 pub mod policy;

@@ -1,181 +1,197 @@
-//! Logs of the past, for `replay` and `train`: where they are, what wrote them, and what their fields mean.
+//! `log`: the System Log, searched and followed.
 
-use std::{
-    fs::File,
-    io::{self, BufRead},
-    path::Path,
-    time::UNIX_EPOCH,
-};
+use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use serde_json::Value;
 
-use super::{Outcome, Trouble};
+use super::{Context, Outcome, Trouble, lifetime};
 use crate::{
-    policy::signal::PseudonymKey,
-    random,
-    signal::{
-        Expression, JsonFields, LogFormat, Maker, Recipe, Route, Routes, Words,
-        compressed::decompressed,
-    },
+    control::{LogQuery, Request},
+    moment::moment,
 };
 
-/// How a log is read.
+/// `edgeward log`. With --json one event a line.
 #[derive(Debug, Args)]
-pub(super) struct LogOptions {
-    /// What wrote it
-    #[arg(long)]
-    format: Format,
-    /// For nginx and apache, instead of the common sign-in pages: `POST /login success=302 failure=200
-    /// [flow=recovery|enrolment]`; several may be given
-    #[arg(long = "route", value_name = "ROUTE")]
-    routes: Vec<String>,
-    /// For json, where facts are found: `time=ts,client=request.ip,user=name,outcome=result,agent=ua,path=url`
-    #[arg(long, value_name = "MAP")]
-    fields: Option<String>,
-    /// For regex: an expression with the groups time and client, and where there are any user, outcome, agent,
-    /// path
-    #[arg(long, value_name = "REGEX")]
-    pattern: Option<String>,
-    /// For json and regex, what words of the outcome mean: `success=LOGIN_OK`, `failure=…`, `unknown-user=…`,
-    /// `challenge=…`; several may be given
-    #[arg(long = "outcome", value_name = "MEANING=WORD")]
-    outcomes: Vec<String>,
+pub(super) struct Log {
+    /// Not before: a moment (2026-11-22T08:00:00Z, a date) or how long ago (24h, 7d)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before: likewise
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// What must hold: `eventType eq "security.threat.detected" and outcome.result eq "DENY"`
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+    /// Words that must occur in an event, in any case
+    #[arg(long, value_name = "WORDS")]
+    q: Option<String>,
+    /// At most this many, the latest ones
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Stay and print what comes
+    #[arg(long, short, conflicts_with = "until")]
+    follow: bool,
 }
 
-/// What wrote the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// OpenSSH's server in syslog or journald output
-    Sshd,
-    /// nginx, combined format
-    Nginx,
-    /// Apache, combined format
-    Apache,
-    /// Keycloak's events
-    Keycloak,
-    /// Authelia
-    Authelia,
-    /// One JSON object a line (--fields)
-    Json,
-    /// Anything (--pattern)
-    Regex,
-}
-
-impl LogOptions {
-    /// An option of another format is a mistake, not a wish to be passed over.
-    pub(super) fn check(&self) -> Outcome {
-        let is_access = matches!(self.format, Format::Nginx | Format::Apache);
-        let has_words = matches!(self.format, Format::Json | Format::Regex);
-        for (given, fits, name) in [
-            (!self.routes.is_empty(), is_access, "--route"),
-            (
-                self.fields.is_some(),
-                self.format == Format::Json,
-                "--fields",
-            ),
-            (
-                self.pattern.is_some(),
-                self.format == Format::Regex,
-                "--pattern",
-            ),
-            (!self.outcomes.is_empty(), has_words, "--outcome"),
-        ] {
-            if given && !fits {
-                return Err(Trouble::Usage(format!(
-                    "{name} does not go with this --format"
-                )));
-            }
+impl Log {
+    pub(super) fn execute(self, context: &mut Context<'_>) -> Outcome {
+        let since = self
+            .since
+            .as_deref()
+            .map(|text| at(text, context.now))
+            .transpose()?;
+        let until = self
+            .until
+            .as_deref()
+            .map(|text| at(text, context.now))
+            .transpose()?;
+        let query = LogQuery {
+            since_ms: since,
+            until_ms: until,
+            filter: self.filter.clone(),
+            q: self.q.clone(),
+            ..LogQuery::default()
+        };
+        // Where following begins is asked for first, so that nothing falls in between.
+        let place = if self.follow {
+            self.end(context, &query)?
+        } else {
+            None
+        };
+        for event in self.latest(context, &query)?.iter().rev() {
+            print(context, event)?;
+        }
+        if self.follow {
+            self.follow(context, &query, place)?;
         }
         Ok(())
     }
 
-    /// Nothing sees requests of what wrote it before they are answered.
-    pub(super) fn is_direct(&self) -> bool {
-        self.format == Format::Sshd
-    }
-
-    /// A reader; times without a year are before `written_ms`.
-    pub(super) fn reader(&self, written_ms: u64) -> Result<Box<dyn LogFormat + Send>, Trouble> {
-        let secret = || random::secret().map_err(|error| Trouble::Failed(format!("{error:#}")));
-        let maker = Maker {
-            key: PseudonymKey::new(secret()?, secret()?),
-            service: 0,
-        };
-        let mut words = Words::default();
-        for outcome in &self.outcomes {
-            words.add(outcome).map_err(usage("--outcome"))?;
+    /// The latest events, the latest first.
+    fn latest(&self, context: &mut Context<'_>, query: &LogQuery) -> Result<Vec<Value>, Trouble> {
+        let mut found = Vec::new();
+        let mut after = None;
+        while found.len() < self.limit {
+            let asked = LogQuery {
+                limit: (self.limit - found.len()).min(PAGE),
+                descending: true,
+                after: after.take(),
+                ..query.clone()
+            };
+            let page = Page::ask(context, asked)?;
+            found.extend(page.events);
+            if page.complete {
+                break;
+            }
+            after = page.next;
         }
-        Ok(self.recipe(words)?.reader(maker, written_ms))
+        Ok(found)
     }
 
-    fn recipe(&self, words: Words) -> Result<Recipe, Trouble> {
-        Ok(match self.format {
-            Format::Sshd => Recipe::Sshd,
-            Format::Nginx | Format::Apache => Recipe::Access(self.routes()?),
-            Format::Keycloak => Recipe::Keycloak,
-            Format::Authelia => Recipe::Authelia,
-            Format::Json => {
-                let fields = self.fields.as_deref().unwrap_or_default();
-                Recipe::Json(JsonFields::parse(fields, words).map_err(usage("--fields"))?)
+    /// The place behind the last event of all.
+    fn end(&self, context: &mut Context<'_>, _query: &LogQuery) -> Result<Option<String>, Trouble> {
+        let asked = LogQuery {
+            limit: 1,
+            descending: true,
+            persistence: true,
+            ..LogQuery::default()
+        };
+        Ok(Page::ask(context, asked)?.next)
+    }
+
+    fn follow(
+        &self,
+        context: &mut Context<'_>,
+        query: &LogQuery,
+        mut place: Option<String>,
+    ) -> Outcome {
+        loop {
+            context.out.flush().map_err(Trouble::Output)?;
+            let asked = LogQuery {
+                since_ms: None,
+                limit: PAGE,
+                persistence: true,
+                after: place.clone(),
+                wait_ms: WAIT_MS,
+                ..query.clone()
+            };
+            let page = Page::ask(context, asked)?;
+            for event in &page.events {
+                print(context, event)?;
             }
-            Format::Regex => {
-                let missing = "--format regex needs --pattern with the groups time and client";
-                let pattern = self
-                    .pattern
-                    .as_deref()
-                    .ok_or_else(|| Trouble::Usage(missing.to_owned()))?;
-                let expression = Expression::parse(pattern).map_err(usage("--pattern"))?;
-                Recipe::Regex(expression, words)
-            }
+            place = page.next.or(place);
+        }
+    }
+}
+
+/// A page of an answer.
+struct Page {
+    events: Vec<Value>,
+    next: Option<String>,
+    complete: bool,
+}
+
+impl Page {
+    fn ask(context: &mut Context<'_>, query: LogQuery) -> Result<Self, Trouble> {
+        let mut data = context.ask_patiently(Request::Log(query), PATIENCE)?;
+        let events = match data.get_mut("events").map(Value::take) {
+            Some(Value::Array(events)) => events,
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            events,
+            next: data.get("next").and_then(Value::as_str).map(str::to_owned),
+            complete: data
+                .get("complete")
+                .and_then(Value::as_bool)
+                .unwrap_or(true),
         })
     }
-
-    fn routes(&self) -> Result<Routes, Trouble> {
-        if self.routes.is_empty() {
-            return Ok(Routes::default());
-        }
-        let routes: Result<Vec<Route>, String> = self
-            .routes
-            .iter()
-            .map(|route| Route::parse(route))
-            .collect();
-        routes.and_then(Routes::new).map_err(usage("--route"))
-    }
 }
 
-/// A log, and when it was last written (for times without a year).
-pub(super) fn open(path: &Path, now: u64) -> Result<(Box<dyn BufRead + Send>, u64), Trouble> {
-    if path == Path::new("-") {
-        let input = decompressed(io::stdin()).map_err(|error| unreadable(path, &error))?;
-        return Ok((input, now));
+fn at(text: &str, now: u64) -> Result<u64, Trouble> {
+    if let Ok(ago) = lifetime(text) {
+        return Ok(now.saturating_sub(ago));
     }
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    let written = metadata.modified().ok();
-    let written = written
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .and_then(|since| u64::try_from(since.as_millis()).ok());
-    let input = decompressed(file).map_err(|error| unreadable(path, &error))?;
-    Ok((input, written.unwrap_or(now)))
-}
-
-/// What it is called.
-pub(super) fn name(path: &Path) -> String {
-    if path == Path::new("-") {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    }
-}
-
-/// Why it cannot be read.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Trouble {
-    Trouble::Failed(match error.kind() {
-        io::ErrorKind::Unsupported => format!("{} {error}", name(path)),
-        _ => format!("{} cannot be read: {error}", name(path)),
+    moment(text).ok_or_else(|| {
+        Trouble::Usage(format!(
+            "`{text}` is no time: write 2026-11-22T08:00:00Z, 2026-11-22, or how long ago, such as 24h"
+        ))
     })
 }
 
-fn usage(option: &'static str) -> impl Fn(String) -> Trouble {
-    move |what| Trouble::Usage(format!("{option}: {what}"))
+fn print(context: &mut Context<'_>, event: &Value) -> Outcome {
+    if context.json {
+        return context.line(format_args!("{event}"));
+    }
+    let part = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or("-");
+    let mut line = format!(
+        "{}  {:5}  {}  {}",
+        part("/published"),
+        part("/severity"),
+        part("/eventType"),
+        part("/outcome/result"),
+    );
+    for (name, path) in COLUMNS {
+        if let Some(value) = event.pointer(path).and_then(Value::as_str) {
+            line.push_str(&format!("  {name}={value}"));
+        }
+    }
+    context.line(format_args!("{line}"))
 }
+
+/// What a line has besides: the name and where it is.
+const COLUMNS: [(&str, &str); 8] = [
+    ("client", "/client/ipAddress"),
+    ("actor", "/actor/displayName"),
+    ("reason", "/outcome/reason"),
+    ("service", "/debugContext/debugData/service"),
+    ("target", "/target/0/displayName"),
+    ("count", "/debugContext/debugData/count"),
+    ("suppressed", "/debugContext/debugData/suppressed"),
+    ("id", "/uuid"),
+];
+const PAGE: usize = 1_000;
+const WAIT_MS: u64 = 20_000;
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@ mod list;
 mod log;
 mod mode;
 mod output;
+mod past;
 mod replay;
 mod report;
 mod run;
@@ -89,6 +90,8 @@ enum Subcommands {
     Report(report::Report),
     /// The latest events
     Events(events::Events),
+    /// Search the System Log
+    Log(log::Log),
     /// Run detection over a log of the past: what block mode would have refused
     Replay(replay::Replay),
     /// Learn from labelled logs what attacks look like
@@ -169,6 +172,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Attack(attack) => attack.execute(context),
         Subcommands::Report(report) => report.execute(context),
         Subcommands::Events(events) => events.execute(context),
+        Subcommands::Log(log) => log.execute(context),
         Subcommands::Replay(replay) => replay.execute(context),
         Subcommands::Train(train) => train.execute(context),
         Subcommands::Reload => simple::reload(context),

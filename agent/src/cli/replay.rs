@@ -10,9 +10,8 @@ use std::{
 use clap::Args;
 
 use super::{
-    Context, Outcome, Trouble,
-    log::{LogOptions, name, open, unreadable},
-    output,
+    Context, Outcome, Trouble, output,
+    past::{LogOptions, name, open, unreadable},
 };
 use crate::{
     config::{Config, Uses, Zone},

@@ -185,12 +185,15 @@ fn facts_are_readable() {
     assert!(out.starts_with("192.0.2.1/32 is missing\n"), "{out}");
     server
         .feed
-        .push("{\"time\":86400000,\"source\":\"192.0.2.1\"}");
+        .push(json!({ "time": 86_400_000, "source": "192.0.2.1", "id": "" }));
     let (out, outcome) = run(&server.path, &["events"]);
     outcome.unwrap();
-    assert_eq!(out, "1970-01-02T00:00:00Z  source=192.0.2.1\n");
+    assert_eq!(out, "1970-01-02T00:00:00Z  id=  source=192.0.2.1\n");
     let (out, _) = run(&server.path, &["events", "--json", "--limit", "1"]);
-    assert_eq!(out, "{\"source\":\"192.0.2.1\",\"time\":86400000}\n");
+    assert_eq!(
+        out,
+        "{\"id\":\"\",\"source\":\"192.0.2.1\",\"time\":86400000}\n"
+    );
 }
 
 #[test]

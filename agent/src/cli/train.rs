@@ -9,9 +9,8 @@ use std::{
 use clap::Args;
 
 use super::{
-    Context, Outcome, Trouble,
-    log::{LogOptions, open, unreadable},
-    output,
+    Context, Outcome, Trouble, output,
+    past::{LogOptions, open, unreadable},
 };
 use crate::{
     policy::signal::Signal,

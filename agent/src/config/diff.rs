@@ -5,7 +5,7 @@ mod services;
 
 use std::{fmt::Display, path::Path};
 
-use super::{Config, Feed, List, Networks, Principals, Zone, attack, detection, duration};
+use super::{Config, Feed, List, Networks, Principals, Zone, attack, detection, duration, journal};
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
 #[must_use]
@@ -39,6 +39,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     rate_limits(&mut out, old, new);
     attack::changes(&mut out, &old.attack, &new.attack);
     detection::changes(&mut out, &old.detection, &new.detection);
+    journal::changes(&mut out, &old.journal, &new.journal);
     sizes(&mut out, old, new);
     principals(
         &mut out,

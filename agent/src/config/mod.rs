@@ -16,6 +16,7 @@ pub mod feed;
 mod feeds;
 mod gateway;
 mod getters;
+mod journal;
 pub mod list_file;
 pub mod networks;
 mod places;
@@ -38,6 +39,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::journal::JournalSettings;
 pub use detection::DetectionSettings;
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub(crate) use feeds::read_key;
@@ -91,6 +93,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// Bounds of the event stream.
     pub events: EventLimits,
+    /// How much of the System Log is kept.
+    pub journal: JournalSettings,
     /// Who may use the control socket.
     pub control: Control,
     /// Zones in the order of the file; names are unique.
@@ -181,6 +185,7 @@ impl Default for Config {
             attack: Settings::default(),
             capacity: Capacity::default(),
             events: EventLimits::default(),
+            journal: JournalSettings::default(),
             control: Control::default(),
             zones: Vec::new(),
             lists: Vec::new(),

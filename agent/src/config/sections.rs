@@ -11,14 +11,14 @@ use super::{
     Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, attack, checks,
     detection, endpoints,
     error::shown,
-    feeds, places, proxied,
+    feeds, journal, places, proxied,
     raw::{Node, Source, Table},
     services, signals, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 21] = [
+pub(super) const TOP_KEYS: [&str; 22] = [
     "mode",
     "interfaces",
     "socket",
@@ -32,6 +32,7 @@ pub(super) const TOP_KEYS: [&str; 21] = [
     "detection",
     "capacity",
     "events",
+    "journal",
     "control",
     "zone",
     "list",
@@ -73,6 +74,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         attack,
         detection: detection::detection(&top, base),
         capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
+        journal: journal::journal(&top),
         events: section(&top, "events", &EVENTS_KEYS, events),
         control: section(&top, "control", &["operators", "readers"], control),
         zones: Vec::new(),

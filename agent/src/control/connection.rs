@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Command, Envelope, EventFeed, Failure, FailureKind, Peer, Request, Role, Roles,
+    Command, Envelope, EventFeed, Failure, FailureKind, Peer, Request, Role, Roles, log,
     protocol::{Reply, SSH_PEERS_MAX},
     ssh,
 };
@@ -71,6 +71,10 @@ impl Connection {
                     }
                     Reply::events_line(&self.events.recent(limit))
                 }
+                Ok(Envelope {
+                    request: Request::Log(query),
+                    ..
+                }) => Reply::line(log::answer(&self.events, query).await),
                 Ok(envelope) => Reply::line(self.ask(envelope).await),
                 Err(failure) => Reply::line(Err(failure)),
             };

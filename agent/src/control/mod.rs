@@ -6,6 +6,7 @@
 pub mod client;
 mod connection;
 pub mod feed;
+mod log;
 pub mod protocol;
 pub mod report;
 pub mod roles;
@@ -16,6 +17,6 @@ pub(crate) mod tests;
 
 pub use feed::EventFeed;
 pub use protocol::{
-    Command, Envelope, Failure, FailureKind, Peer, ReportKind, Request, Role, Target,
+    Command, Envelope, Failure, FailureKind, LogQuery, Peer, ReportKind, Request, Role, Target,
 };
 pub use roles::Roles;

@@ -154,10 +154,36 @@ pub enum Request {
         #[serde(default)]
         limit: Option<usize>,
     },
+    /// A page of the System Log.
+    Log(LogQuery),
     /// Reads the configuration and its files again.
     Reload,
     /// Takes the programs off the interfaces and removes the pins: the one way out.
     Detach,
+}
+
+/// What is looked for in the System Log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogQuery {
+    /// Not before, milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+    /// Before, milliseconds since the Unix epoch.
+    pub until_ms: Option<u64>,
+    /// Behind this place: `next` of an earlier page.
+    pub after: Option<String>,
+    /// What must hold of them, as in Okta's System Log API.
+    pub filter: Option<String>,
+    /// Words that must occur, whatever their case.
+    pub q: Option<String>,
+    /// At most so many, 1,000 at most.
+    pub limit: usize,
+    /// The latest first.
+    pub descending: bool,
+    /// In the order in which they were written down, not that of their times.
+    pub persistence: bool,
+    /// Waits so long for something to come if there is nothing, 30 s at most.
+    pub wait_ms: u64,
 }
 
 /// The reports.
@@ -283,6 +309,7 @@ impl Request {
             | Self::FeedList
             | Self::FeedShow { .. }
             | Self::AttackStatus
+            | Self::Log(_)
             | Self::Events { .. } => Role::Reader,
             Self::Mode { set: Some(_), .. }
             | Self::ModeConfirm

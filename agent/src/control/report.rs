@@ -44,6 +44,8 @@ pub struct Status {
     pub unreadable: BTreeMap<String, u64>,
     /// Events: `sent`, `suppressed`, `lost` …
     pub events: BTreeMap<String, u64>,
+    /// The System Log: `written`, `kept`, `bytes`, `lost` …
+    pub journal: BTreeMap<String, u64>,
     /// Requests that were judged behind proxies.
     pub proxied: ProxiedReport,
     /// Where signals come from, and how each of these is.

@@ -38,7 +38,7 @@ impl Server {
     pub(crate) fn start(answer: fn(&Command) -> Option<Result<Value, Failure>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/control.sock");
-        let feed = EventFeed::new(10);
+        let feed = EventFeed::new(10, 0);
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let (socket, events) = (path.clone(), feed.clone());
@@ -276,27 +276,33 @@ fn the_sixty_fifth_connection_is_told_so() {
 fn events_past_and_coming_arrive_in_order_and_losses_are_counted() {
     let server = Server::start(describe);
     for number in 0..3 {
-        server.feed.push(format!("{{\"n\":{number}}}"));
+        server.feed.push(json!({ "n": number, "id": "" }));
     }
     let events = |follow, limit| Request::Events { follow, limit };
     let data = server.ask(events(false, Some(2))).unwrap();
-    assert_eq!(data, json!({"events": [{"n": 1}, {"n": 2}]}));
+    assert_eq!(
+        data,
+        json!({"events": [{"n": 1, "id": ""}, {"n": 2, "id": ""}]})
+    );
 
     let mut client = Client::connect(&server.path).unwrap();
     let data = client
         .request(&events(true, Some(1)).into(), PATIENCE)
         .unwrap();
-    assert_eq!(data, json!({"events": [{"n": 2}]}));
-    server.feed.push("{\"n\":3}");
-    assert_eq!(client.next_event().unwrap().as_deref(), Some("{\"n\":3}"));
+    assert_eq!(data, json!({"events": [{"n": 2, "id": ""}]}));
+    server.feed.push(json!({ "n": 3, "id": "" }));
+    assert_eq!(
+        client.next_event().unwrap().as_deref(),
+        Some("{\"id\":\"\",\"n\":3}")
+    );
 
     // Nobody reads while more is pushed than the socket and the queue together can hold.
-    let long = format!("{{\"t\":\"{}\"}}", "x".repeat(4000));
+    let long = json!({ "t": "x".repeat(4000) });
     let count = FOLLOWED_QUEUED_MAX * 4;
     for _ in 0..count {
         server.feed.push(long.clone());
     }
-    server.feed.push("{\"end\":true}");
+    server.feed.push(json!({ "end": true }));
     let (mut seen, mut lost) = (0, 0);
     loop {
         let line = client.next_event().unwrap().unwrap();

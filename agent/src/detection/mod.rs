@@ -11,6 +11,7 @@ mod evidence;
 mod intake;
 mod journal;
 mod people;
+mod seen;
 mod task;
 
 use std::{
@@ -36,7 +37,7 @@ pub(crate) use self::{
 use crate::{
     clock::Clock,
     config::Config,
-    control::Failure,
+    control::{EventFeed, Failure},
     keeper::Work,
     policy::{
         attack,
@@ -64,6 +65,8 @@ pub(crate) struct Wiring {
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Users and user agents that requests are refused by.
     pub(crate) suspects: watch::Sender<Arc<Suspects>>,
+    /// Sign-ins that were seen are told here.
+    pub(crate) feed: EventFeed,
     pub(crate) clock: Clock,
 }
 

@@ -16,6 +16,7 @@ use super::{
     intake::Batch,
     journal::Journal,
     people::People,
+    seen::Seen,
 };
 use crate::{
     control::{Failure, FailureKind, report::AttackReport},
@@ -30,6 +31,7 @@ pub(super) struct Task {
     wiring: Wiring,
     told: watch::Sender<Arc<Report>>,
     people: People,
+    seen: Seen,
     /// Refusals by their end: what is left of a reputation is enforced then.
     ends: BinaryHeap<Reverse<(u64, Scope)>>,
     report: Report,
@@ -71,11 +73,13 @@ impl Task {
     ) -> Self {
         let warnings = journal.notice().into_iter().collect();
         let people = People::new(wiring.suspects.clone());
+        let seen = Seen::new(wiring.feed.clone());
         Self {
             core,
             journal,
             wiring,
             people,
+            seen,
             told,
             ends: BinaryHeap::new(),
             report: Report {
@@ -193,6 +197,9 @@ impl Task {
                 signal.time_ms = now;
                 self.report.early += 1;
             }
+            let service = snapshot.services.get(usize::from(signal.service));
+            let service = service.map(|service| service.name.as_str());
+            self.seen.note(&signal, service, now);
             attempts.push(Attempt {
                 listed: snapshot.would_refuse(signal.client, at),
                 signal,
@@ -410,6 +417,7 @@ async fn work(
             _ = tick.tick() => {
                 task.ends().await;
                 task.core.tick(task.now_ms());
+                task.seen.tick(task.now_ms(), false);
                 task.attacks(None, None).await;
                 task.refresh();
                 task.save(LOG_BYTES_MAX);
@@ -424,6 +432,7 @@ async fn work(
     while let Ok(batch) = batches.try_recv() {
         task.take(batch).await;
     }
+    task.seen.tick(task.now_ms(), true);
     task.save(0);
 }
 

@@ -481,7 +481,7 @@ impl Task {
             detail.insert("actor".to_owned(), "edgeward".into());
             detail.insert("feed".to_owned(), self.feed.name.as_str().into());
         }
-        self.wiring.events.push(detail.to_string());
+        self.wiring.events.push(detail);
     }
 }
 

@@ -21,7 +21,6 @@ use crate::{
 pub(super) struct Events {
     feed: EventFeed,
     running: Mutex<Running>,
-    seed: u64,
     per_second_max: AtomicU32,
 }
 
@@ -45,8 +44,6 @@ struct Running {
     sent: u32,
     /// Held back since the last event.
     suppressed: u64,
-    /// All numbers given out, so that two ids of one millisecond differ.
-    made: u64,
     swept_ms: u64,
     totals: EventTotals,
 }
@@ -68,11 +65,10 @@ pub(super) struct Said<'a> {
 }
 
 impl Events {
-    pub(super) fn new(feed: EventFeed, seed: u64, per_second_max: u32) -> Self {
+    pub(super) fn new(feed: EventFeed, per_second_max: u32) -> Self {
         Self {
             feed,
             running: Mutex::default(),
-            seed,
             per_second_max: AtomicU32::new(per_second_max),
         }
     }
@@ -94,13 +90,13 @@ impl Events {
         if let Some(id) = running.standing(&key, now_ms) {
             return id;
         }
-        let id = running.id(now_ms, self.seed);
+        let id = self.feed.ids().next(now_ms);
         let flood = !running.admit(key, &id, now_ms, self.per_second_max.load(Relaxed));
         let suppressed = std::mem::take(&mut running.suppressed);
         running.totals.sent = running.totals.sent.saturating_add(1);
         // Under the lock, so that nobody quotes an id before its event is there to be found.
         let line = line(snapshot, said, &id, now_ms, suppressed, flood);
-        self.feed.push(line.to_string());
+        self.feed.push(line);
         id
     }
 
@@ -149,17 +145,6 @@ impl Running {
         }
         self.flood = Some((id.to_owned(), now_ms));
         false
-    }
-
-    /// A UUID of version 7 (RFC 9562): sorts by time, then by order.
-    fn id(&mut self, now_ms: u64, seed: u64) -> String {
-        self.made = self.made.wrapping_add(1);
-        let random =
-            mixed(seed ^ self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ now_ms.rotate_left(32));
-        let order = self.made & 0xfff;
-        let (high, low) = (now_ms >> 16 & 0xffff_ffff, now_ms & 0xffff);
-        let (variant, rest) = (random >> 48 & 0x3fff | 0x8000, random & 0xffff_ffff_ffff);
-        format!("{high:08x}-{low:04x}-7{order:03x}-{variant:04x}-{rest:012x}")
     }
 }
 
@@ -229,13 +214,6 @@ fn shortened(text: &str) -> String {
         end -= 1;
     }
     format!("{}…", text.get(..end).unwrap_or_default())
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-const fn mixed(value: u64) -> u64 {
-    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ value >> 31
 }
 
 impl Via {

@@ -136,7 +136,7 @@ impl Gate {
             clock,
             limiter: Limiter::new(seed.rotate_left(23), limits.clients_max),
             counters: Counters::default(),
-            events: Events::new(feed, seed, limits.events_per_second_max),
+            events: Events::new(feed, limits.events_per_second_max),
             origins: Origins::default(),
             sign_ins: OnceLock::new(),
         }))

@@ -44,7 +44,7 @@ fn world(mode: &str) -> World {
     let config = Config::parse(&config, Path::new("/"), "test.toml").unwrap();
     let snapshot = Snapshot::of_config(&config, Now::default());
     let (sender, receiver) = watch::channel(Arc::new(snapshot));
-    let feed = EventFeed::new(100);
+    let feed = EventFeed::new(100, 0);
     let gate = Gate::new(
         receiver,
         Gate::nobody_suspected(),

@@ -135,10 +135,9 @@ impl Keeper {
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),
-            Request::FeedRefresh { .. } | Request::Events { .. } => Err(Failure::new(
-                FailureKind::Internal,
-                "it is answered elsewhere",
-            )),
+            Request::FeedRefresh { .. } | Request::Events { .. } | Request::Log(_) => Err(
+                Failure::new(FailureKind::Internal, "it is answered elsewhere"),
+            ),
             Request::AttackStatus | Request::AttackStart { .. } | Request::AttackEnd { .. } => {
                 Err(detection_busy())
             }

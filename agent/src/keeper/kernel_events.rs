@@ -83,7 +83,7 @@ fn note_origin(event: &Event, context: &EventContext, gate: &Gate, origins: &Ori
 }
 
 /// Names follow the System Log's event types.
-fn line(event: &Event, context: &EventContext) -> String {
+fn line(event: &Event, context: &EventContext) -> serde_json::Value {
     let (origin, name) = match context
         .names
         .get(usize::from(event.class))
@@ -130,5 +130,4 @@ fn line(event: &Event, context: &EventContext) -> String {
         "detail": name,
         "suppressed": event.suppressed,
     })
-    .to_string()
 }

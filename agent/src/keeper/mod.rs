@@ -190,6 +190,7 @@ impl Keeper {
 
     /// Ends what judges requests; what the kernel enforces stays.
     pub(crate) fn stop(self) {
+        self.announce("system.agent.stop", "edgeward", json!({}));
         self.deferred.stop(&self.config, &self.datapath);
         if let Some(sources) = self.sources {
             sources.stop();
@@ -382,7 +383,7 @@ impl Keeper {
             detail.insert("event".to_owned(), event.into());
             detail.insert("actor".to_owned(), actor.into());
         }
-        self.feed.push(detail.to_string());
+        self.feed.push(detail);
     }
 }
 

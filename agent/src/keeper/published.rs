@@ -65,7 +65,7 @@ mod tests {
         let config = Config::parse(config, Path::new("/"), "test.toml").unwrap();
         let whole = Snapshot::of_config(&config, Now::default());
         let (sender, receiver) = watch::channel(Arc::default());
-        let feed = EventFeed::new(1);
+        let feed = EventFeed::new(1, 0);
         let gate = Gate::new(
             receiver,
             Gate::nobody_suspected(),

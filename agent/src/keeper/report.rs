@@ -12,6 +12,7 @@ use crate::{
     },
     datapath::{Counter, CounterKind, SteeringCounts, netlink::XdpMode},
     detection::Orders,
+    journal::Log,
     policy::decision::Kind,
     signal::sources::Sources,
     store::ModeOrigin,
@@ -59,6 +60,7 @@ impl Keeper {
             reasons: reasons(&counters),
             unreadable: named(&counters, CounterKind::Unreadable, ""),
             events: events(&counters),
+            journal: self.feed.log().map(Log::report).unwrap_or_default(),
             proxied: self.proxied(),
             signals: self.signals(),
             detection: self.detection(),
@@ -210,6 +212,9 @@ impl Keeper {
         warnings.extend(self.feed_warnings());
         let detection = self.detection.as_ref().map(Orders::report);
         warnings.extend(detection.iter().flat_map(|report| report.warnings.clone()));
+        if let Some(why) = self.feed.log().and_then(Log::failing) {
+            warnings.push(format!("the System Log cannot be written: {why}"));
+        }
         let steering = self.datapath.steering().ok();
         if let Some(why) = steering.and_then(|steering| steering.no_v6) {
             warnings.push(format!(

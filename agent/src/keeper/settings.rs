@@ -131,6 +131,9 @@ impl Keeper {
         if let Some(sources) = &mut self.sources {
             sources.apply(&self.config);
         }
+        if let Some(log) = self.feed.log() {
+            log.set(self.config.journal);
+        }
         if !restart.is_empty() {
             notes.push(format!(
                 "{} take effect when the agent is started again",

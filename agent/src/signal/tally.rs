@@ -170,7 +170,7 @@ impl Tally {
             "source": self.0.name,
             "why": why,
         });
-        self.0.feed.push(event.to_string());
+        self.0.feed.push(event);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -165,8 +165,8 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
 /// The newest layout this program writes.
 pub(super) const SCHEMA_VERSION: i64 = 2;
 
-/// What other parts of the agent keep beside the database.
-const DIRECTORIES: [&str; 2] = ["detection", "feeds"];
+/// What other parts of the agent keep beside the database: files and directories.
+const DIRECTORIES: [&str; 5] = ["agent", "detection", "feeds", "log", "streams"];
 const SYNCHRONOUS_FULL: i64 = 2;
 const LOG_BYTES_KEPT: i64 = 16 << 20;
 /// A predecessor that is just ending may hold the lock for a moment.

@@ -53,7 +53,7 @@ fn gate(config: &str) -> Gate {
     Gate::new(
         receiver,
         Gate::nobody_suspected(),
-        EventFeed::new(100),
+        EventFeed::new(100, 0),
         Clock::new(),
         1,
         &GateLimits::AMPLE,
@@ -75,7 +75,7 @@ impl Serving {
         let bound = Endpoints::bind(&endpoints).unwrap_or_else(|errors| panic!("{errors:?}"));
         let (wanted, receiver) = watch::channel(endpoints.into());
         let (stop, stopped) = oneshot::channel::<()>();
-        let outcomes = Outcomes::new(Clock::new(), EventFeed::new(100));
+        let outcomes = Outcomes::new(Clock::new(), EventFeed::new(100, 0));
         let (intake, batches) = Intake::new();
         outcomes.open(intake, PseudonymKey::new(1, 2), &BTreeMap::new());
         let task = tokio::spawn(bound.serve(gate.clone(), outcomes, receiver, async {

@@ -31,7 +31,7 @@ fn strict_gate() -> Gate {
     let gate = Gate::new(
         watch::channel(Arc::new(snapshot)).1,
         watch::channel(Arc::new(suspects)).1,
-        EventFeed::new(100),
+        EventFeed::new(100, 0),
         Clock::new(),
         1,
         &GateLimits::AMPLE,

@@ -99,7 +99,7 @@ async fn a_listener_that_cannot_be_had_leaves_the_others_alone() {
     let mut states = bound.states();
     let wanted: Arc<[Endpoint]> = vec![stays.clone()].into();
     let (sender, receiver) = watch::channel(wanted);
-    let outcomes = Outcomes::new(Clock::new(), EventFeed::new(100));
+    let outcomes = Outcomes::new(Clock::new(), EventFeed::new(100, 0));
     let task = tokio::spawn(bound.serve(gate(LOGIN), outcomes, receiver, std::future::pending()));
     let mut fails = endpoint(
         Profile::ForwardAuth,

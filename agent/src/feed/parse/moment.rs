@@ -1,18 +1,6 @@
 //! Times and durations as feeds write them.
 
-use crate::signal::time;
-
-/// RFC 3339, a date, a date with a time, or seconds (or finer) since the epoch: milliseconds since the epoch.
-pub(super) fn moment(text: &str) -> Option<u64> {
-    let text = text.trim();
-    if let Some((at, rest)) = time::iso(text) {
-        return rest.is_empty().then_some(at);
-    }
-    if text.len() == 10 && text.contains('-') {
-        return time::iso(&format!("{text}T00:00:00Z")).map(|(at, _)| at);
-    }
-    time::epoch(text)
-}
+pub(super) use crate::moment::moment;
 
 /// A duration as Go's `time.Duration` prints it (`3h59m58.7s`, `-1.5h`, `300ms`, `0s`): milliseconds, towards 0.
 pub(super) fn go_duration(text: &str) -> Option<i64> {

@@ -54,7 +54,7 @@ impl Fixture {
         let gate = Gate::new(
             receiver,
             suspected,
-            EventFeed::new(100),
+            EventFeed::new(100, 0),
             Clock::new(),
             1,
             &GateLimits::AMPLE,

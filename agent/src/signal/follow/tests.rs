@@ -47,7 +47,7 @@ impl World {
     }
 
     pub(super) fn at(directory: TempDir, path: PathBuf) -> Self {
-        let feed = EventFeed::new(100);
+        let feed = EventFeed::new(100, 0);
         let tally = Tally::new("access log", Clock::new(), feed.clone());
         Self {
             directory,

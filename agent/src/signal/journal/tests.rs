@@ -21,7 +21,7 @@ fn journal(cursor: Option<&str>) -> (Journal, mpsc::Receiver<Batch>) {
         source: Arc::from("sshd"),
         units: vec!["ssh.service".to_owned()],
         clock: Clock::new(),
-        tally: Tally::new("sshd", Clock::new(), EventFeed::new(10)),
+        tally: Tally::new("sshd", Clock::new(), EventFeed::new(10, 0)),
         intake,
         format: Box::new(Sshd::new(maker, 0)),
         cursor: cursor.map(str::to_owned),

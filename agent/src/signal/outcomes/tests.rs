@@ -19,7 +19,7 @@ impl World {
 
     fn patient(kept: &BTreeMap<String, Vec<u8>>, patience: Duration) -> Self {
         let (intake, batches) = Intake::new();
-        let outcomes = Outcomes::patient(Clock::new(), EventFeed::new(10), patience);
+        let outcomes = Outcomes::patient(Clock::new(), EventFeed::new(10, 0), patience);
         outcomes.open(intake, PseudonymKey::new(1, 2), kept);
         Self {
             outcomes,
@@ -195,7 +195,7 @@ async fn what_is_not_on_disk_yet_is_not_acknowledged() {
 
 #[tokio::test]
 async fn nothing_is_taken_before_detection_is_there() {
-    let outcomes = Outcomes::new(Clock::new(), EventFeed::new(10));
+    let outcomes = Outcomes::new(Clock::new(), EventFeed::new(10, 0));
     let world = World::new(&BTreeMap::new());
     let call = Call {
         endpoint: &world.endpoint,

@@ -23,7 +23,7 @@ impl World {
             intake,
             key: PseudonymKey::new(1, 2),
             clock: Clock::new(),
-            feed: EventFeed::new(10),
+            feed: EventFeed::new(10, 0),
         };
         Self {
             directory: tempfile::tempdir().unwrap(),

@@ -1,0 +1,184 @@
+//! How a query goes through a slice: by which index, past which classes, and whether that decides it.
+
+use serde_json::Value;
+
+use super::{
+    filter::{Filter, Literal, Operator},
+    ids,
+    log_event::log_event,
+    search::{Order, Query},
+    slice::Summary,
+};
+
+/// The way through one slice.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Plan {
+    pub(super) way: Way,
+    /// The classes that are left; none if that is all of them.
+    pub(super) classes: Option<Vec<i64>>,
+    /// What the way leads to matches; otherwise each event has to be looked at.
+    pub(super) exact: bool,
+}
+
+/// Which index leads through it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Way {
+    /// These classes, one after the other.
+    Classes(Vec<i64>),
+    /// Events about an address.
+    Address(String),
+    /// Events about a user.
+    User(String),
+    /// Events of one millisecond.
+    At(u64),
+    /// All of them.
+    Through,
+}
+
+/// What a class says of a filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    No,
+    Open,
+    Yes,
+}
+
+impl Plan {
+    /// None if nothing in the slice can match.
+    pub(super) fn of(query: &Query, summary: &Summary) -> Option<Self> {
+        let mut left = Vec::new();
+        let mut exact = query.words.is_empty();
+        for class in &summary.classes {
+            let standing = match &query.filter {
+                None => Standing::Yes,
+                Some(filter) => {
+                    let facts = serde_json::from_str(&class.facts).ok();
+                    facts.map_or(Standing::Open, |facts| standing(filter, &log_event(&facts)))
+                }
+            };
+            if standing != Standing::No {
+                exact &= standing == Standing::Yes;
+                left.push((class.id, class.count));
+            }
+        }
+        if left.is_empty() {
+            return None;
+        }
+        let all: u64 = summary.classes.iter().map(|class| class.count).sum();
+        let wanted: u64 = left.iter().map(|(_, count)| count).sum();
+        let ids: Vec<i64> = left.iter().map(|(id, _)| *id).collect();
+        let classes = (left.len() < summary.classes.len()).then(|| ids.clone());
+        let key = query.filter.as_ref().and_then(key);
+        // Class by class in the order of times; in that of persistence a class has to be sorted first.
+        let rare = match query.by {
+            Order::Published => ids.len() <= CLASSES_ONE_BY_ONE_MAX,
+            Order::Persistence => wanted <= SORTED_MAX,
+        };
+        let way = match key {
+            Some(way) => way,
+            None if classes.is_some() && rare && wanted.saturating_mul(OFTEN) < all => {
+                Way::Classes(ids)
+            }
+            None => Way::Through,
+        };
+        Some(Self {
+            way,
+            classes,
+            exact,
+        })
+    }
+}
+
+/// A condition that every match must meet and that an index answers.
+fn key(filter: &Filter) -> Option<Way> {
+    match filter {
+        Filter::And(parts) => parts.iter().find_map(key),
+        Filter::Compare {
+            attribute,
+            operator: Operator::Eq,
+            literal: Literal::Text(text),
+        } => match attribute.as_str() {
+            "client.ipAddress" => Some(Way::Address(canonical(text))),
+            "uuid" | "transaction.id" => ids::time_of(text).map(Way::At),
+            "actor.id" | "actor.displayName" => address(text).map(Way::Address),
+            "debugContext.debugData.user" => Some(Way::User(text.clone())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn address(text: &str) -> Option<String> {
+    let address: std::net::IpAddr = text.parse().ok()?;
+    Some(address.to_string())
+}
+
+/// As it is kept, if it is one.
+fn canonical(text: &str) -> String {
+    address(text).unwrap_or_else(|| text.to_owned())
+}
+
+/// Kleene's logic over what a class knows.
+fn standing(filter: &Filter, class: &Value) -> Standing {
+    match filter {
+        Filter::And(parts) => parts
+            .iter()
+            .map(|part| standing(part, class) as u8)
+            .min()
+            .map_or(Standing::Yes, Standing::from),
+        Filter::Or(parts) => parts
+            .iter()
+            .map(|part| standing(part, class) as u8)
+            .max()
+            .map_or(Standing::No, Standing::from),
+        Filter::Not(part) => match standing(part, class) {
+            Standing::No => Standing::Yes,
+            Standing::Open => Standing::Open,
+            Standing::Yes => Standing::No,
+        },
+        Filter::Compare { attribute, .. } | Filter::Present(attribute) => {
+            if !decided(attribute.as_str(), class) {
+                Standing::Open
+            } else if filter.matches(class) {
+                Standing::Yes
+            } else {
+                Standing::No
+            }
+        }
+    }
+}
+
+/// Whether the class alone says what an attribute is.
+fn decided(attribute: &str, class: &Value) -> bool {
+    match attribute {
+        "eventType"
+        | "legacyEventType"
+        | "displayMessage"
+        | "version"
+        | "severity"
+        | "outcome.result"
+        | "transaction.type"
+        | "debugContext.debugData.service" => true,
+        // Of other events the reason is not part of the class.
+        "outcome.reason" => class
+            .pointer("/outcome/reason")
+            .is_some_and(|reason| !reason.is_null()),
+        _ => false,
+    }
+}
+
+impl From<u8> for Standing {
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::No,
+            1 => Self::Open,
+            _ => Self::Yes,
+        }
+    }
+}
+
+/// A class that is one event in so many is found by its index rather than on the way through.
+const OFTEN: u64 = 4;
+const CLASSES_ONE_BY_ONE_MAX: usize = 64;
+/// Events that are sorted for a page.
+const SORTED_MAX: u64 = 20_000;
