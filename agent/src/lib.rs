@@ -2,6 +2,7 @@
 
 mod agent;
 mod authz;
+mod base64;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -21,12 +22,15 @@ mod life;
 mod moment;
 mod observe;
 mod origins;
+mod outbound;
 pub mod policy;
 mod privileges;
 mod random;
 pub mod replay;
 pub mod signal;
 pub mod store;
+#[allow(dead_code, reason = "started with the journal")]
+mod stream;
 pub mod training;
 
 pub use agent::run;

@@ -5,7 +5,9 @@ mod services;
 
 use std::{fmt::Display, path::Path};
 
-use super::{Config, Feed, List, Networks, Principals, Zone, attack, detection, duration, journal};
+use super::{
+    Config, Feed, List, Networks, Principals, Stream, Zone, attack, detection, duration, journal,
+};
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
 #[must_use]
@@ -131,6 +133,14 @@ fn tables(out: &mut Vec<String>, old: &Config, new: &Config) {
         &new.feeds,
         |feed| (&feed.name, None),
         feed,
+    );
+    named(
+        out,
+        "stream",
+        &old.streams,
+        &new.streams,
+        |stream| (&stream.name, None),
+        stream,
     );
     match (&old.lapi, &new.lapi) {
         (None, Some(_)) => out.push("lapi on".to_owned()),
@@ -284,6 +294,24 @@ fn feed(old: &Feed, new: &Feed) -> Vec<String> {
         &duration::format(old.interval),
         &duration::format(new.interval),
     );
+    if out.is_empty() && old != new {
+        out.push("other settings".to_owned());
+    }
+    out
+}
+
+/// What is different about a stream.
+pub(crate) fn stream(old: &Stream, new: &Stream) -> Vec<String> {
+    let mut out = Vec::new();
+    value(&mut out, "kind", &old.kind.name(), &new.kind.name());
+    value(&mut out, "format", &old.format.name(), &new.format.name());
+    value(&mut out, "target", &old.target(), &new.target());
+    value(&mut out, "enabled", &old.enabled, &new.enabled);
+    let filter = |stream: &Stream| match &stream.filter {
+        Some(filter) => filter.text.clone(),
+        None => "none".to_owned(),
+    };
+    value(&mut out, "filter", &filter(old), &filter(new));
     if out.is_empty() && old != new {
         out.push("other settings".to_owned());
     }

@@ -283,7 +283,7 @@ fn source(table: &Table<'_>, base: &Path, format: &str) -> FeedSource {
     }
 }
 
-fn url(node: &Node<'_>) -> Option<Uri> {
+pub(super) fn url(node: &Node<'_>) -> Option<Uri> {
     let text = node.string()?;
     let fault = |what: &str, write: &str| {
         node.error(what.to_owned(), Some(write.to_owned()));

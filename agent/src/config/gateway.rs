@@ -145,7 +145,7 @@ fn certificates(table: &Table<'_>, base: &Path, enabled: bool) -> Vec<Certificat
 }
 
 /// A certificate and a key that fit together, now: both may be renewed before they are used.
-fn readable(pair: &Certificate, certificate: &Node<'_>, key: &Node<'_>) {
+pub(super) fn readable(pair: &Certificate, certificate: &Node<'_>, key: &Node<'_>) {
     let node = |part: tls::Part| match part {
         tls::Part::Certificate => (certificate, &pair.certificate),
         tls::Part::Key => (key, &pair.key),

@@ -28,6 +28,8 @@ mod services;
 mod sign_ins;
 mod signal_source;
 mod signals;
+pub mod stream;
+mod streams;
 pub mod tls;
 mod types;
 mod validity;
@@ -52,6 +54,8 @@ pub use service::{
     RequestLimit, Service, UnknownClient, UpstreamProtocol,
 };
 pub use signal_source::{SignalFormat, SignalPlace, SignalSource, SignalStart};
+pub use stream::{Stream, StreamFormat};
+pub(crate) use streams::STREAMS_MAX;
 pub use types::{
     AttackRates, Capacity, Control, EventLimits, Interfaces, List, Principals, RateLimit,
     Thresholds, Uses, Zone,
@@ -111,6 +115,8 @@ pub struct Config {
     pub lapi: Option<Lapi>,
     /// Logs that are followed, in the order of the file; names are unique.
     pub signals: Vec<SignalSource>,
+    /// Streams in the order of the file; names are unique.
+    pub streams: Vec<Stream>,
     /// What is accepted, but deserves a look.
     pub warnings: Vec<Mistake>,
 }
@@ -194,6 +200,7 @@ impl Default for Config {
             feeds: Vec::new(),
             lapi: None,
             signals: Vec::new(),
+            streams: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -258,6 +265,8 @@ mod proxied_tests;
 mod sign_ins_tests;
 #[cfg(test)]
 mod signal_tests;
+#[cfg(test)]
+mod streams_tests;
 #[cfg(test)]
 mod test_pems;
 #[cfg(test)]

@@ -13,12 +13,12 @@ use super::{
     error::shown,
     feeds, journal, places, proxied,
     raw::{Node, Source, Table},
-    services, signals, zones,
+    services, signals, streams, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 22] = [
+pub(super) const TOP_KEYS: [&str; 23] = [
     "mode",
     "interfaces",
     "socket",
@@ -41,6 +41,7 @@ pub(super) const TOP_KEYS: [&str; 22] = [
     "feed",
     "lapi",
     "signal",
+    "stream",
 ];
 
 pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Config {
@@ -50,6 +51,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
     let services = services::services(&top, base);
     let endpoints = endpoints::endpoints(&top, &services);
     let feeds = feeds::feeds(&top, base);
+    let streams = streams::streams(&top, base);
     let default = Config::default();
     let attack = attack::attack(&top);
     let config = Config {
@@ -85,6 +87,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
     };
     checks::across(&top, &config, &zones, &lists, &services);
     checks::unique_names(&feeds, |feed| &feed.name);
+    checks::unique_names(&streams, |stream| &stream.name);
     proxied::across(&config, &zones, &services, &endpoints);
     Config {
         zones: zones.into_iter().map(|typed| typed.value).collect(),
@@ -93,6 +96,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         endpoints: endpoints.into_iter().map(|typed| typed.value).collect(),
         feeds: feeds.into_iter().map(|typed| typed.value).collect(),
         lapi: feeds::lapi(&top, base),
+        streams: streams.into_iter().map(|typed| typed.value).collect(),
         ..config
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::decision::Decision;
 
 pub use crate::feed::{BadPart, FeedState, Health};
+pub use crate::stream::{StreamHealth, StreamState};
 
 /// `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

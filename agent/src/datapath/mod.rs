@@ -35,7 +35,7 @@ use edgeward_ebpf::{
 };
 use ipnet::IpNet;
 
-pub(crate) use self::sys::{inherited_sockets, watch_descriptor};
+pub(crate) use self::sys::{inherited_sockets, unacknowledged_bytes, watch_descriptor};
 pub use self::{
     attach::Attachment,
     compare::Comparison,

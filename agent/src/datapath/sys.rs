@@ -371,6 +371,18 @@ impl RouteSocket {
     }
 }
 
+/// Bytes that were written to a socket and that the other end has not acknowledged (TCP) or taken (Unix): `SIOCOUTQ`,
+/// see tcp(7) and unix(7).
+pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut held: libc::c_int = 0;
+    // SAFETY: the request writes one int, which is there for the time of the call.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut held) };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u32::try_from(held).unwrap_or(0))
+}
+
 /// Whether `path` lies on a bpf file system.
 pub(super) fn is_bpffs(path: &std::path::Path) -> io::Result<bool> {
     use std::os::unix::ffi::OsStrExt as _;

@@ -1,6 +1,6 @@
 //! One request over HTTP/1.1, within limits of time and size: no pool, no cookies, no proxy, few redirects.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::Empty;
@@ -9,25 +9,13 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    task::JoinHandle,
-    time::timeout,
-};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore},
-};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_rustls::TlsConnector;
 
 use super::body;
-use crate::config::tls;
+use crate::outbound::{self, Stream, USER_AGENT, retry_after};
+pub(super) use crate::outbound::{Failure, causes};
 
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
-/// For connecting to one address, TLS included.
-const CONNECT: Duration = Duration::from_secs(10);
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
 /// Longest head of an answer, in bytes.
@@ -56,30 +44,6 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
 }
 
-/// Why there is no answer that can be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// For a person; nothing of a key and of a query is in it.
-    pub(super) what: String,
-    /// How long the server asks to be left alone.
-    pub(super) retry_after: Option<Duration>,
-}
-
-impl Failure {
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            retry_after: None,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
 impl Client {
     /// For servers whose certificates chain to `ca_file`, or to the host's roots.
     pub(super) fn new(
@@ -88,7 +52,9 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, Failure> {
         let wants_tls = uri.scheme_str() == Some("https");
-        let tls = wants_tls.then(|| connector(ca_file)).transpose()?;
+        let tls = wants_tls
+            .then(|| outbound::connector(ca_file, None))
+            .transpose()?;
         Ok(Self { tls, timeout })
     }
 
@@ -174,51 +140,22 @@ impl Client {
     }
 
     async fn connect(&self, uri: &Uri) -> Result<Box<dyn Stream>, Failure> {
-        let host = uri.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let addresses = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|error| Failure::new(format!("its host {host} is not found: {error}")))?;
-        let mut last = Failure::new(format!("its host {host} has no address"));
-        for address in addresses.take(ADDRESSES_MAX) {
-            let attempt = async {
-                let tcp = TcpStream::connect(address).await.map_err(|error| {
-                    Failure::new(format!("cannot be reached at {address}: {error}"))
-                })?;
-                self.secured(tcp, host, is_tls).await
-            };
-            match timeout(CONNECT, attempt).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(failure)) => last = failure,
-                Err(_) => last = Failure::new(format!("does not answer at {address}")),
-            }
-        }
-        Err(last)
-    }
-
-    async fn secured(
-        &self,
-        tcp: TcpStream,
-        host: &str,
-        is_tls: bool,
-    ) -> Result<Box<dyn Stream>, Failure> {
-        if !is_tls {
-            return Ok(Box::new(tcp));
-        }
+        let (host, port) = outbound::place(uri);
         let connector = match &self.tls {
-            Some(connector) => connector.clone(),
+            _ if uri.scheme_str() != Some("https") => None,
+            Some(connector) => Some(connector.clone()),
             // http that redirects to https.
-            None => connector(None)?,
+            None => Some(outbound::connector(None, None)?),
         };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Failure::new(format!("its host {host} is no name for TLS")))?;
-        let stream = connector
-            .connect(name, tcp)
-            .await
-            .map_err(|error| Failure::new(format!("TLS fails: {error}")))?;
-        Ok(Box::new(stream))
+        outbound::dial(host, port, |tcp| async {
+            Ok(match &connector {
+                Some(connector) => {
+                    Box::new(outbound::secure(connector, host, tcp).await?) as Box<dyn Stream>
+                }
+                None => Box::new(tcp),
+            })
+        })
+        .await
     }
 }
 
@@ -229,36 +166,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-const USER_AGENT: &str = concat!("edgeward/", env!("CARGO_PKG_VERSION"));
-
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Failure> {
-    let roots = match ca_file {
-        Some(file) => tls::roots(file)
-            .map_err(|what| Failure::new(format!("ca_file {}: {what}", file.display())))?,
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let mut store = RootCertStore::empty();
-            let (added, _) = store.add_parsable_certificates(found.certs);
-            if added == 0 {
-                return Err(Failure::new(
-                    "this host has no certificates to check servers by; name a ca_file, or install ca-certificates",
-                ));
-            }
-            store
-        }
-    };
-    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::new(format!("TLS cannot be used: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Where an answer sends on to; `None` if it does not.
@@ -324,48 +231,6 @@ pub(super) fn refused(answer: &Answer, now_ms: u64) -> Failure {
         what: format!("answers {}{hint}", answer.status),
         retry_after: retry_after(&answer.headers, now_ms),
     }
-}
-
-/// The longest that a server's wish to be left alone is followed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
-
-/// Seconds or a date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => Duration::from_millis(http_date(text)?.saturating_sub(now_ms)),
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
-/// `Wed, 21 Oct 2015 07:28:00 GMT`, milliseconds since the epoch.
-fn http_date(text: &str) -> Option<u64> {
-    let (_, rest) = text.split_once(", ")?;
-    let mut parts = rest.split(' ');
-    let (day, month, year, clock) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let month = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ]
-    .iter()
-    .position(|name| *name == month)?
-    .saturating_add(1);
-    crate::signal::time::iso(&format!("{year}-{month:02}-{day}T{clock}Z")).map(|(at, _)| at)
-}
-
-/// An error and what is behind it.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !out.contains(&cause_text) {
-            out.push_str(": ");
-            out.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    out
 }
 
 #[cfg(test)]
