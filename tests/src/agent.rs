@@ -24,6 +24,7 @@ pub struct Agent {
     paths: Paths,
     config: PathBuf,
     process: Option<Process>,
+    environment: Vec<(String, String)>,
     /// What processes before the present one wrote to standard error.
     earlier_log: String,
 }
@@ -52,6 +53,7 @@ impl Agent {
             config: lab.write(&paths.config_name, &config.text(&paths))?,
             paths,
             process: None,
+            environment: Vec::new(),
             earlier_log: String::new(),
         })
     }
@@ -85,10 +87,18 @@ impl Agent {
     pub fn run_command(&self) -> Result<Cmd> {
         let binary = text_of(&self.binary)?;
         let config = text_of(&self.config)?;
-        Ok(self
+        let command = self
             .host
             .command(&[binary, "run", "--config", config])
-            .directory(&self.directory))
+            .directory(&self.directory);
+        let variables = self.environment.iter();
+        Ok(variables.fold(command, |command, (name, value)| command.env(name, value)))
+    }
+
+    /// Variables of the environment from the next start on; client commands have none of them.
+    pub fn set_environment(&mut self, variables: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment = variables.iter().map(owned).collect();
     }
 
     /// A client command, told by its environment where the agent is: `agent.command(&["status"])`.

@@ -26,6 +26,7 @@ pub(crate) const TEST: &[&str] = &[
     "python3-pip",
     "python3-websockets",
     "wrk",
+    "faketime",
 ];
 
 /// What `vm` boots other kernels with.
@@ -58,6 +59,7 @@ const TRIED: &[(&str, &str)] = &[
     ("python3-pip", "23.0.1+dfsg-1"),
     ("python3-websockets", "10.4-1"),
     ("wrk", "4.1.0-3+b2"),
+    ("faketime", "0.9.10-2.1"),
     ("qemu-system-x86", "1:7.2+dfsg-7+deb12u18+b3"),
     ("busybox-static", "1:1.35.0-4+deb12u1+b1"),
     ("cpio", "2.13+dfsg-7.1"),

@@ -109,9 +109,13 @@ impl Core {
         moved
     }
 
-    /// Lets the model judge the present.
-    pub(super) fn tick(&mut self, now_ms: u64) {
-        let changes = self.attack.tick(now_ms);
+    /// Lets the model judge the present, if what is counted is of the present; operators' words end in any case.
+    pub(super) fn tick(&mut self, now_ms: u64, of_the_present: bool) {
+        let changes = if of_the_present {
+            self.attack.tick(now_ms)
+        } else {
+            self.attack.lapse(now_ms)
+        };
         if !changes.is_empty() {
             self.changes.extend(changes);
             self.tighten();

@@ -11,6 +11,7 @@ mod evidence;
 mod intake;
 mod journal;
 mod people;
+mod reading_up;
 mod seen;
 mod task;
 

@@ -16,6 +16,7 @@ use super::{
     intake::Batch,
     journal::Journal,
     people::People,
+    reading_up::ReadingUp,
     seen::Seen,
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(super) struct Task {
     log_fails: bool,
     /// A checkpoint that failed is not tried again before, milliseconds since the epoch.
     save_after_ms: u64,
+    reading_up: ReadingUp,
 }
 
 /// What detection is at, for `status`.
@@ -73,6 +75,7 @@ impl Task {
     ) -> Self {
         let warnings = journal.notice().into_iter().collect();
         let people = People::new(wiring.suspects.clone());
+        let reading_up = ReadingUp::begin(wiring.clock.now().wall_ms);
         let seen = Seen::new(wiring.feed.clone());
         Self {
             core,
@@ -88,6 +91,7 @@ impl Task {
             },
             log_fails: false,
             save_after_ms: 0,
+            reading_up,
         }
     }
 
@@ -205,6 +209,11 @@ impl Task {
                 signal,
             });
         }
+        if batch.position.is_some()
+            && let Some(newest_ms) = attempts.iter().map(|one| one.signal.time_ms).max()
+        {
+            self.reading_up.read(newest_ms, now);
+        }
         let position = batch
             .position
             .map(|position| (position.source.to_string(), position.cursor));
@@ -315,6 +324,7 @@ impl Task {
                 self.refresh();
             }
             Order::Follow(settings, services) => {
+                self.reading_up = ReadingUp::begin(self.now_ms());
                 if self.core.follow(*settings, services) {
                     self.save(0);
                 }
@@ -416,8 +426,9 @@ async fn work(
             Some(order) = orders.recv() => task.obey(order).await,
             _ = tick.tick() => {
                 task.ends().await;
-                task.core.tick(task.now_ms());
-                task.seen.tick(task.now_ms(), false);
+                let now = task.now_ms();
+                task.core.tick(now, task.reading_up.is_over(now));
+                task.seen.tick(now, false);
                 task.attacks(None, None).await;
                 task.refresh();
                 task.save(LOG_BYTES_MAX);

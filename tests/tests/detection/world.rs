@@ -33,12 +33,17 @@ impl World {
         let site = lab.site()?;
         let config = config(&site, mode, more);
         let agent = Agent::start(&lab, &config)?;
-        Ok(Self {
+        Ok(Self::of(lab, site, agent))
+    }
+
+    /// The same of parts.
+    pub(crate) const fn of(lab: Lab, site: Site, agent: Agent) -> Self {
+        Self {
             lab,
             site,
             agent,
             attempts: AtomicU64::new(0),
-        })
+        }
     }
 
     /// One sign-in; whether it was answered.

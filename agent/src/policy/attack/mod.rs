@@ -169,6 +169,22 @@ impl AttackModel {
         changes
     }
 
+    /// Ends the words of operators whose time is over, and judges nothing: while a log of the past is read, time is
+    /// that of its lines.
+    pub fn lapse(&mut self, now_ms: u64) -> Vec<Change> {
+        let settings = self.settings;
+        let mut changes = Vec::new();
+        for (number, service) in &mut self.services {
+            let Some(shift) = service.posture.advance(now_ms) else {
+                continue;
+            };
+            let evidence = service.evidence(&settings);
+            let rising_since_ms = service.rising_since(&settings);
+            changes.push(change(*number, shift, rising_since_ms, evidence));
+        }
+        changes
+    }
+
     /// An operator says that a service is under attack, or is not, for a time ([`WORD_MS_MAX`] at most).
     pub fn say(
         &mut self,

@@ -162,6 +162,27 @@ fn attack(strangers_a_minute: u64) -> Beside {
 }
 
 #[test]
+fn a_log_of_the_past_teaches_while_nobody_tells_the_present() {
+    let now_ms = START_MS + 3 * DAY_MS;
+    let mut hours = Vec::new();
+    for told_the_present in [true, false] {
+        let mut lab = Lab::new();
+        while lab.now_ms < now_ms {
+            lab.minute(Beside::default());
+            lab.now_ms += MINUTE_MS;
+            let changes = if told_the_present {
+                lab.model.tick(now_ms)
+            } else {
+                lab.model.lapse(now_ms)
+            };
+            assert!(changes.is_empty());
+        }
+        hours.push(lab.model.standings(now_ms)[0].hours_known);
+    }
+    assert_eq!(hours, [0, 71]);
+}
+
+#[test]
 fn what_is_no_attack() {
     let calm = Beside::default();
     let cases: [(&str, u64, Beside); 7] = [
