@@ -17,6 +17,7 @@ use crate::{
     control::{Command, EventFeed, roles::Roles, server},
     detection, feed as feeds,
     gate::{Gate, GateLimits},
+    geo,
     journal::Journal,
     keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
     lapi::Lapi,
@@ -73,12 +74,14 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
 
     let journal = keep_events(keeper.config(), &feed, clock)?;
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
+    let places = watch_places(&mut keeper)?;
     let wiring = detection::Wiring {
         work,
         snapshot,
         suspects: suspects_sender,
         feed: feed.clone(),
         clock,
+        geo: places.databases(),
     };
     let beside = Beside::start(&mut keeper, learned, &outcomes, &feed, wiring)?;
 
@@ -106,6 +109,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         warn!(%error, socket = %socket.display(), "the control socket stays behind");
     }
     beside.stop()?;
+    places.stop()?;
     let outcome = thread
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?;
@@ -174,6 +178,13 @@ fn named(interfaces: &[String]) -> Option<Interfaces> {
         [all] if all == "all" => Some(Interfaces::AllPhysical),
         names => Some(Interfaces::Named(names.to_vec())),
     }
+}
+
+/// Begins to open databases of places.
+fn watch_places(keeper: &mut Keeper) -> anyhow::Result<geo::Watcher> {
+    let places = geo::Watcher::start(keeper.config().geo.clone())?;
+    keeper.command_geo(places.orders());
+    Ok(places)
 }
 
 /// Begins to serve bouncers.

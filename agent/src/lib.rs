@@ -15,6 +15,7 @@ mod feed;
 mod gate;
 mod gateway;
 #[allow(dead_code, reason = "streams and reports read it next")]
+pub mod geo;
 pub mod journal;
 mod keeper;
 mod lapi;

@@ -32,6 +32,18 @@ fn feeds(status: &Status) -> String {
     rows.collect::<Vec<_>>().join(", ")
 }
 
+/// Each database with its age; what is wrong is among the warnings.
+fn databases(status: &Status) -> String {
+    let rows = status.geo.iter().map(|row| {
+        let what = match (&row.database, row.built) {
+            (Some(name), Some(built)) => format!("{name}, built {}", output::utc(built)),
+            _ => "not in use".to_owned(),
+        };
+        format!("{} {}: {what}", row.kind, row.file)
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
 pub(super) fn render(status: &Status, now: u64) -> String {
     let mut sheet = output::Sheet::default();
     sheet.add(
@@ -61,6 +73,9 @@ pub(super) fn render(status: &Status, now: u64) -> String {
     sheet.add("lists", lists(status));
     if !status.feeds.is_empty() {
         sheet.add("feeds", feeds(status));
+    }
+    if !status.geo.is_empty() {
+        sheet.add("geo", databases(status));
     }
     sheet.add("tables", tables(status));
     sheet.add("packets", counters(&status.packets));

@@ -6,7 +6,8 @@ mod services;
 use std::{fmt::Display, path::Path};
 
 use super::{
-    Config, Feed, List, Networks, Principals, Stream, Zone, attack, detection, duration, journal,
+    Config, Feed, List, Networks, Principals, Stream, Zone, attack, detection, duration, geo,
+    journal,
 };
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
@@ -42,6 +43,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     attack::changes(&mut out, &old.attack, &new.attack);
     detection::changes(&mut out, &old.detection, &new.detection);
     journal::changes(&mut out, &old.journal, &new.journal);
+    geo::changes(&mut out, &old.geo, &new.geo);
     sizes(&mut out, old, new);
     principals(
         &mut out,

@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 mod feeds;
 mod gateway;
+mod geo;
 mod getters;
 mod journal;
 pub mod list_file;
@@ -61,9 +62,12 @@ pub use types::{
     Thresholds, Uses, Zone,
 };
 
-use crate::policy::{
-    attack::Settings,
-    mode::{Mode, Refusal, Unreadable},
+use crate::{
+    geo::Files,
+    policy::{
+        attack::Settings,
+        mode::{Mode, Refusal, Unreadable},
+    },
 };
 
 /// Everything an operator decides. See `config/edgeward.toml` for what each setting means to them.
@@ -93,6 +97,8 @@ pub struct Config {
     pub detection: DetectionSettings,
     /// When a service is under attack, and what changes then.
     pub attack: Settings,
+    /// Databases that say where an address is, and whose.
+    pub geo: Files,
     /// Sizes of the kernel's maps.
     pub capacity: Capacity,
     /// Bounds of the event stream.
@@ -189,6 +195,7 @@ impl Default for Config {
             rate_limit: RateLimit::default(),
             detection: DetectionSettings::default(),
             attack: Settings::default(),
+            geo: Files::default(),
             capacity: Capacity::default(),
             events: EventLimits::default(),
             journal: JournalSettings::default(),

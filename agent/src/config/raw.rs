@@ -303,6 +303,10 @@ impl<'a> Node<'a> {
         found
     }
 
+    pub(super) fn is_text(&self) -> bool {
+        self.value.is_str()
+    }
+
     pub(super) fn is_integer(&self) -> bool {
         self.value.is_integer()
     }

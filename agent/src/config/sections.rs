@@ -11,14 +11,14 @@ use super::{
     Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, attack, checks,
     detection, endpoints,
     error::shown,
-    feeds, journal, places, proxied,
+    feeds, geo, journal, places, proxied,
     raw::{Node, Source, Table},
     services, signals, streams, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 23] = [
+pub(super) const TOP_KEYS: [&str; 24] = [
     "mode",
     "interfaces",
     "socket",
@@ -30,6 +30,7 @@ pub(super) const TOP_KEYS: [&str; 23] = [
     "rate_limit",
     "attack",
     "detection",
+    "geo",
     "capacity",
     "events",
     "journal",
@@ -75,6 +76,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         rate_limit: rates(&top, &attack),
         attack,
         detection: detection::detection(&top, base),
+        geo: geo::geo(&top, base),
         capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
         journal: journal::journal(&top),
         events: section(&top, "events", &EVENTS_KEYS, events),

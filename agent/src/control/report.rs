@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::decision::Decision;
 
-pub use crate::feed::{BadPart, FeedState, Health};
-pub use crate::stream::{StreamHealth, StreamState};
+pub use crate::{
+    feed::{BadPart, FeedState, Health},
+    geo::DatabaseRow,
+    stream::{StreamHealth, StreamState},
+};
 
 /// `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,8 @@ pub struct Status {
     pub detection: BTreeMap<String, u64>,
     /// The feeds.
     pub feeds: Vec<FeedState>,
+    /// Databases of places and of who runs networks.
+    pub geo: Vec<DatabaseRow>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }

@@ -39,6 +39,7 @@ use crate::{
     clock::Clock,
     config::Config,
     control::{EventFeed, Failure},
+    geo::Databases,
     keeper::Work,
     policy::{
         attack,
@@ -69,6 +70,8 @@ pub(crate) struct Wiring {
     /// Sign-ins that were seen are told here.
     pub(crate) feed: EventFeed,
     pub(crate) clock: Clock,
+    /// Whose an address is.
+    pub(crate) geo: Databases,
 }
 
 /// Detection while it runs.

@@ -44,7 +44,7 @@ use crate::{
     detection::Orders,
     feed,
     gate::Gate,
-    lapi,
+    geo, lapi,
     origins::Origins,
     policy::{
         classes::Classes,
@@ -88,6 +88,8 @@ pub(crate) struct Keeper {
     lapi: Option<lapi::Orders>,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
+    /// How whoever opens databases of places is reached; absent until it runs.
+    geo: Option<geo::Orders>,
     /// Services under attack, by name: a reload may give them other places.
     attacked: BTreeSet<String>,
     outcomes: Outcomes,
@@ -166,6 +168,7 @@ impl Keeper {
             fetching: None,
             lapi: None,
             detection: None,
+            geo: None,
             attacked: BTreeSet::new(),
             outcomes: shared.outcomes,
             sources: None,
@@ -205,6 +208,11 @@ impl Keeper {
     /// From now on detection is told what concerns it.
     pub(crate) fn command_detection(&mut self, orders: Orders) {
         self.detection = Some(orders);
+    }
+
+    /// From now on databases of places are those of the configuration.
+    pub(crate) fn command_geo(&mut self, orders: geo::Orders) {
+        self.geo = Some(orders);
     }
 
     /// From now on logs are followed as the configuration says.

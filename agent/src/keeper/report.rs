@@ -12,6 +12,7 @@ use crate::{
     },
     datapath::{Counter, CounterKind, SteeringCounts, netlink::XdpMode},
     detection::Orders,
+    geo::{self, DatabaseRow, Databases},
     journal::Log,
     policy::decision::Kind,
     signal::sources::Sources,
@@ -64,6 +65,7 @@ impl Keeper {
             proxied: self.proxied(),
             signals: self.signals(),
             detection: self.detection(),
+            geo: self.geo(),
             feeds: self.feed_rows().feeds,
             warnings: self.warnings(),
         })
@@ -93,6 +95,11 @@ impl Keeper {
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count))
             .collect()
+    }
+
+    fn geo(&self) -> Vec<DatabaseRow> {
+        let databases = self.geo.as_ref().map(geo::Orders::databases);
+        databases.map(Databases::rows).unwrap_or_default()
     }
 
     fn signals(&self) -> Vec<SignalRow> {
@@ -207,7 +214,10 @@ impl Keeper {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notices.clone();
-        warnings.extend(self.config.warnings.iter().map(ToString::to_string));
+        // Databases of places come and go while the agent runs, and say so themselves.
+        let lasting = self.config.warnings.iter();
+        let lasting = lasting.filter(|warning| !warning.path.starts_with("geo."));
+        warnings.extend(lasting.map(ToString::to_string));
         warnings.extend(self.deferred.warnings());
         warnings.extend(self.feed_warnings());
         let detection = self.detection.as_ref().map(Orders::report);
@@ -215,6 +225,7 @@ impl Keeper {
         if let Some(why) = self.feed.log().and_then(Log::failing) {
             warnings.push(format!("the System Log cannot be written: {why}"));
         }
+        warnings.extend(self.geo().iter().filter_map(DatabaseRow::warning));
         let steering = self.datapath.steering().ok();
         if let Some(why) = steering.and_then(|steering| steering.no_v6) {
             warnings.push(format!(

@@ -123,6 +123,7 @@ impl Keeper {
         if !self.order(follow) {
             notes.push("detection is busy and keeps its former [attack]; reload again".to_owned());
         }
+        notes.extend(self.plan_geo());
         let applied = self.deferred.apply(&self.config, material, &self.datapath);
         if let Err(error) = applied {
             error!("{error:#}");
@@ -149,6 +150,13 @@ impl Keeper {
             "notes": notes,
             "entries": { "added": change.added, "changed": change.changed, "removed": change.removed },
         }))
+    }
+
+    /// After a reload: databases of places are those of the configuration, and all of them are looked at.
+    fn plan_geo(&self) -> Option<String> {
+        let geo = self.geo.as_ref()?;
+        let planned = geo.plan(self.config.geo.clone());
+        (!planned).then(|| "databases of places are being read; reload again".to_owned())
     }
 
     /// What a reload cannot change keeps its running value, so that reports stay true.

@@ -1,0 +1,143 @@
+//! The thread that opens databases, and opens them again when their files have changed: at a reload, and by looking
+//! every so often, so that an updater that renames a new file into place needs nobody to tell the agent.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Databases, Files, Held};
+use crate::privileges;
+
+/// Databases while the agent runs.
+pub(crate) struct Watcher {
+    orders: Orders,
+    databases: Databases,
+    thread: thread::JoinHandle<()>,
+}
+
+/// How the watcher is told of another configuration.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    plan: SyncSender<Option<Files>>,
+    databases: Databases,
+}
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(30);
+/// Configurations that wait: reloads are rare.
+const PLANS_QUEUED_MAX: usize = 8;
+
+impl Watcher {
+    /// Opens these files, on a thread of its own, and goes on looking at them.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub(crate) fn start(files: Files) -> anyhow::Result<Self> {
+        let (plan, plans) = sync_channel(PLANS_QUEUED_MAX);
+        let (told, held) = watch::channel(Arc::default());
+        let databases = Databases { held };
+        let thread = thread::Builder::new()
+            .name("geo".to_owned())
+            .spawn(move || {
+                if let Err(error) = privileges::drop_all() {
+                    error!("databases of places are not opened: {error:#}");
+                    return;
+                }
+                watch_files(files, &plans, &told);
+            })
+            .context("the thread of databases of places")?;
+        let orders = Orders {
+            plan,
+            databases: databases.clone(),
+        };
+        Ok(Self {
+            orders,
+            databases,
+            thread,
+        })
+    }
+
+    /// What is loaded, now and later.
+    pub(crate) fn databases(&self) -> Databases {
+        self.databases.clone()
+    }
+
+    /// How the keeper reaches it.
+    pub(crate) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    /// Ends.
+    ///
+    /// # Errors
+    /// The thread panicked.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        // It may have ended already.
+        let _ = self.orders.plan.send(None);
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the thread of databases of places panicked"))
+    }
+}
+
+impl Orders {
+    /// These files from now on; looks at all of them. Whether there was room.
+    pub(crate) fn plan(&self, files: Files) -> bool {
+        self.plan.try_send(Some(files)).is_ok()
+    }
+
+    /// What is loaded.
+    pub(crate) const fn databases(&self) -> &Databases {
+        &self.databases
+    }
+}
+
+fn watch_files(files: Files, plans: &Receiver<Option<Files>>, told: &watch::Sender<Arc<Held>>) {
+    let mut files = files;
+    loop {
+        look(&files, told);
+        match plans.recv_timeout(LOOK) {
+            Ok(Some(planned)) => files = planned,
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn look(files: &Files, told: &watch::Sender<Arc<Held>>) {
+    let mut held = Held(told.borrow().0.clone());
+    let before: Vec<Option<String>> = held.0.iter().map(|entry| entry.problem.clone()).collect();
+    let planned = held.0.len();
+    held.follow(files);
+    if !held.look() && planned == held.0.len() {
+        return;
+    }
+    for (place, entry) in held.0.iter().enumerate() {
+        let path = entry.path.display();
+        match &entry.problem {
+            Some(what) if before.get(place).and_then(Option::as_ref) != Some(what) => {
+                let stays = entry
+                    .database
+                    .as_ref()
+                    .map_or("", |_| "; the last good one stays in use");
+                warn!("geo.{}: {path} {what}{stays}", entry.kind.name());
+            }
+            Some(_) => {}
+            None => info!(
+                database = entry.database.as_ref().map(|database| database.name()),
+                "geo.{}: {path} is in use",
+                entry.kind.name()
+            ),
+        }
+    }
+    told.send_replace(Arc::new(held));
+}
