@@ -45,7 +45,7 @@ pub(crate) use self::{
     search::{Cursor, Order, Page, Query},
 };
 use self::{record::Record, slice::Slice, writer::Writer};
-use crate::clock::Clock;
+use crate::{clock::Clock, privileges};
 
 /// How much is kept, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,10 @@ impl Journal {
         let writer = Writer::new(Arc::clone(&shared), ids, clock, settings, receiver);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || match privileges::drop_all() {
+                Ok(()) => writer.run(),
+                Err(error) => tracing::error!("the System Log is not written: {error:#}"),
+            })
             .context("the thread of the System Log")?;
         Ok(Self {
             log: Log { sender, shared },

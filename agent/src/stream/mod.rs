@@ -41,6 +41,7 @@ use crate::{
     clock::Clock,
     config::Stream,
     control::{EventFeed, Failure},
+    privileges,
 };
 
 /// Where streams are kept, below the state directory.
@@ -123,17 +124,20 @@ impl Streams {
         let thread = thread::Builder::new()
             .name("streams".to_owned())
             .spawn(move || {
-                let runtime = runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .max_blocking_threads(BLOCKING_MAX)
-                    .build();
+                let runtime = privileges::drop_all().and_then(|()| {
+                    let runtime = runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .max_blocking_threads(BLOCKING_MAX)
+                        .build();
+                    Ok(runtime?)
+                });
                 match runtime {
                     Ok(runtime) => {
                         runtime.block_on(manage::manage(wanted, received, wiring, stopped));
                         // What hangs is not waited for.
                         runtime.shutdown_background();
                     }
-                    Err(error) => error!(%error, "nothing can be streamed"),
+                    Err(error) => error!("nothing can be streamed: {error:#}"),
                 }
             })
             .context("the thread of streams")?;

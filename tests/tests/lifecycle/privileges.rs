@@ -48,7 +48,14 @@ fn only_the_keeper() -> Result<()> {
     std::os::unix::fs::chown(&shared, None, Some(GROUP))?;
     std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o2750))?;
     let agent = Agent::start(&lab, &busy(true))?;
-    let at_work = ["endpoints", "gateway-0", "signal source", "feeds", "lapi"];
+    let at_work = [
+        "endpoints",
+        "gateway-0",
+        "signal source",
+        "feeds",
+        "lapi",
+        "journal",
+    ];
     stripped(&agent, &at_work)?;
     answers(&lab.directory().join("proxy.sock"))?;
 
