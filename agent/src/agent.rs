@@ -29,6 +29,7 @@ use crate::{
         outcomes::Outcomes,
         sources::{Sources, Wiring},
     },
+    stream::{self, Board, Streams},
 };
 
 /// Runs until it is told to stop. What the kernel enforces stays when this returns.
@@ -84,6 +85,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         geo: places.databases(),
     };
     let beside = Beside::start(&mut keeper, learned, &outcomes, &feed, wiring)?;
+    let streams = stream(&mut keeper, &journal, feed.clone(), clock)?;
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
@@ -110,6 +112,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     }
     beside.stop()?;
     places.stop()?;
+    streams.stop();
     let outcome = thread
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?;
@@ -161,6 +164,27 @@ fn keep_events(config: &Config, feed: &EventFeed, clock: Clock) -> anyhow::Resul
     let journal = Journal::start(&dir, config.journal, feed.ids(), clock)?;
     feed.keep_in(journal.log());
     Ok(journal)
+}
+
+/// Begins to send events to where a team looks.
+fn stream(
+    keeper: &mut Keeper,
+    journal: &Journal,
+    events: EventFeed,
+    clock: Clock,
+) -> anyhow::Result<Streams> {
+    let reader = journal.log().reader();
+    let board = Board::new(reader.committed());
+    let wiring = stream::Wiring {
+        source: Arc::new(reader),
+        events,
+        board: board.clone(),
+        clock,
+    };
+    let plan = keeper.stream_plan("edgeward");
+    let streams = Streams::start(&keeper.config().state_dir, plan, wiring)?;
+    keeper.command_streams(streams.orders(), board);
+    Ok(streams)
 }
 
 /// Who may do what.

@@ -30,7 +30,6 @@ mod random;
 pub mod replay;
 pub mod signal;
 pub mod store;
-#[allow(dead_code, reason = "started with the journal")]
 mod stream;
 pub mod training;
 

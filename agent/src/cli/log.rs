@@ -150,7 +150,7 @@ impl Page {
     }
 }
 
-fn at(text: &str, now: u64) -> Result<u64, Trouble> {
+pub(super) fn at(text: &str, now: u64) -> Result<u64, Trouble> {
     if let Ok(ago) = lifetime(text) {
         return Ok(now.saturating_sub(ago));
     }

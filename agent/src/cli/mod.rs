@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod simple;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -80,6 +81,8 @@ enum Subcommands {
     Zone(zone::Zone),
     /// Reputation from outside
     Feed(feed::Feed),
+    /// The System Log on its way to where a team looks
+    Stream(stream::Stream),
     /// How an address is judged, step by step
     Explain(explain::Explain),
     /// Compare what should be enforced with what the kernel holds; exit 1 on a difference
@@ -167,6 +170,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::List(list) => list.execute(context),
         Subcommands::Zone(zone) => zone.execute(context),
         Subcommands::Feed(feed) => feed.execute(context),
+        Subcommands::Stream(stream) => stream.execute(context),
         Subcommands::Explain(explain) => explain.execute(context),
         Subcommands::Verify => verify::execute(context),
         Subcommands::Attack(attack) => attack.execute(context),

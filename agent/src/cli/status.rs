@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Outcome, mode, output, read};
+use super::{Context, Outcome, mode, output, read, stream};
 use crate::control::{
     Request,
     report::{Health, ProxiedReport, Status},
@@ -44,6 +44,20 @@ fn databases(status: &Status) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
+/// Each stream with how far it is behind.
+fn streams(status: &Status) -> String {
+    let mut table = output::Table { rows: Vec::new() };
+    for stream in &status.streams {
+        table.row([
+            stream.name.clone(),
+            stream::word(stream.health).to_owned(),
+            stream::lag(stream),
+            stream.target.clone(),
+        ]);
+    }
+    table.render()
+}
+
 pub(super) fn render(status: &Status, now: u64) -> String {
     let mut sheet = output::Sheet::default();
     sheet.add(
@@ -76,6 +90,9 @@ pub(super) fn render(status: &Status, now: u64) -> String {
     }
     if !status.geo.is_empty() {
         sheet.add("geo", databases(status));
+    }
+    if !status.streams.is_empty() {
+        sheet.add("streams", streams(status));
     }
     sheet.add("tables", tables(status));
     sheet.add("packets", counters(&status.packets));

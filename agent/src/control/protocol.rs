@@ -90,6 +90,20 @@ pub enum Request {
         #[serde(default)]
         force: bool,
     },
+    /// The streams: [`super::report::StreamRows`].
+    StreamList,
+    /// Sends a test event and answers what came of it.
+    StreamTest {
+        /// The stream's name.
+        name: String,
+    },
+    /// Sends everything since a moment once more.
+    StreamReplay {
+        /// The stream's name.
+        name: String,
+        /// Milliseconds since the Unix epoch.
+        since_ms: u64,
+    },
     /// How an address is judged in the kernel, or a request that comes through proxies, step by step:
     /// [`crate::policy::explain::Explanation`].
     Explain {
@@ -308,6 +322,7 @@ impl Request {
             | Self::Report { .. }
             | Self::FeedList
             | Self::FeedShow { .. }
+            | Self::StreamList
             | Self::AttackStatus
             | Self::Log(_)
             | Self::Events { .. } => Role::Reader,
@@ -317,6 +332,8 @@ impl Request {
             | Self::Unblock { .. }
             | Self::Exempt { .. }
             | Self::FeedRefresh { .. }
+            | Self::StreamTest { .. }
+            | Self::StreamReplay { .. }
             | Self::AttackStart { .. }
             | Self::AttackEnd { .. }
             | Self::Reload

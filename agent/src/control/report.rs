@@ -60,6 +60,8 @@ pub struct Status {
     pub feeds: Vec<FeedState>,
     /// Databases of places and of who runs networks.
     pub geo: Vec<DatabaseRow>,
+    /// The streams.
+    pub streams: Vec<StreamState>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -70,6 +72,14 @@ pub struct Status {
 pub struct FeedRows {
     /// In the order of the configuration.
     pub feeds: Vec<FeedState>,
+}
+
+/// `stream list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamRows {
+    /// In the order of the configuration.
+    pub streams: Vec<StreamState>,
 }
 
 /// `attack`.

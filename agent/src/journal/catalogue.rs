@@ -221,6 +221,19 @@ pub(crate) const KINDS: &[Kind] = {
             "A receiver refused an event of a log stream",
         ),
         kind(
+            "system.log_stream.pause",
+            Error,
+            Health,
+            "Log stream waits for somebody to mend it",
+        ),
+        kind(
+            "system.log_stream.replay",
+            Info,
+            Change,
+            "Send events of a log stream again",
+        ),
+        kind("system.log_stream.test", Info, Change, "Test log stream"),
+        kind(
             "system.log.gap",
             Error,
             Health,

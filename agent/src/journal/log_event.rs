@@ -307,7 +307,7 @@ const RESULTS: [&str; 12] = [
     "UNANSWERED",
 ];
 /// Types that tell of something that did not work.
-const FAILURES: [&str; 9] = [
+const FAILURES: [&str; 10] = [
     "feed.failed",
     "feed.refused",
     "system.signal_source.fail",
@@ -315,6 +315,7 @@ const FAILURES: [&str; 9] = [
     "system.log_stream.fail",
     "system.log_stream.gap",
     "system.log_stream.dead_letter",
+    "system.log_stream.pause",
     "system.log.gap",
     "system.agent.crash",
 ];

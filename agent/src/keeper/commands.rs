@@ -24,6 +24,7 @@ use crate::{
         request::Described,
         zone::covers,
     },
+    stream::What,
 };
 
 /// Rows of a report if the request does not say.
@@ -54,6 +55,13 @@ impl Keeper {
                 since_ms,
             } => return self.ask_impact(limit, since_ms, reply),
             Request::FeedRefresh { name, force } => return self.refresh_feed(name, force, reply),
+            Request::StreamTest { name } => {
+                return self.wish_stream(name, What::Test, actor(peer), reply);
+            }
+            Request::StreamReplay { name, since_ms } => {
+                let what = What::Replay { since_ms };
+                return self.wish_stream(name, what, actor(peer), reply);
+            }
             Request::AttackStatus => return self.ask_attacks(reply),
             Request::AttackStart { service, for_ms } => {
                 return self.say_attack(service, true, for_ms, actor(peer), reply);
@@ -130,14 +138,20 @@ impl Keeper {
             },
             Request::FeedList => data(self.feed_rows()),
             Request::FeedShow { name } => self.feed_row(&name),
+            Request::StreamList => data(self.stream_rows()),
             request @ Request::Explain { .. } => self.explained(request),
             Request::Report { what, limit, .. } => self.reported(what, limit),
             Request::Verify => data(self.verify().map_err(internal)?),
             Request::Reload => self.reload(&actor),
             Request::Detach => self.detach(&actor),
-            Request::FeedRefresh { .. } | Request::Events { .. } | Request::Log(_) => Err(
-                Failure::new(FailureKind::Internal, "it is answered elsewhere"),
-            ),
+            Request::StreamTest { .. }
+            | Request::StreamReplay { .. }
+            | Request::FeedRefresh { .. }
+            | Request::Events { .. }
+            | Request::Log(_) => Err(Failure::new(
+                FailureKind::Internal,
+                "it is answered elsewhere",
+            )),
             Request::AttackStatus | Request::AttackStart { .. } | Request::AttackEnd { .. } => {
                 Err(detection_busy())
             }

@@ -13,6 +13,7 @@ mod kernel_events;
 mod published;
 mod report;
 mod settings;
+mod streams;
 mod timers;
 mod verify;
 mod wanted;
@@ -86,6 +87,8 @@ pub(crate) struct Keeper {
     fetching: Option<feed::Orders>,
     /// How the local API for bouncers is reached; absent until it runs.
     lapi: Option<lapi::Orders>,
+    /// How streams are reached; absent until they run.
+    streams: Option<streams::Streams>,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
     /// How whoever opens databases of places is reached; absent until it runs.
@@ -167,6 +170,7 @@ impl Keeper {
             feed_board: feed::Board::default(),
             fetching: None,
             lapi: None,
+            streams: None,
             detection: None,
             geo: None,
             attacked: BTreeSet::new(),

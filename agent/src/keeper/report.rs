@@ -67,6 +67,7 @@ impl Keeper {
             detection: self.detection(),
             geo: self.geo(),
             feeds: self.feed_rows().feeds,
+            streams: self.stream_rows().streams,
             warnings: self.warnings(),
         })
     }
@@ -220,6 +221,7 @@ impl Keeper {
         warnings.extend(lasting.map(ToString::to_string));
         warnings.extend(self.deferred.warnings());
         warnings.extend(self.feed_warnings());
+        warnings.extend(self.stream_warnings());
         let detection = self.detection.as_ref().map(Orders::report);
         warnings.extend(detection.iter().flat_map(|report| report.warnings.clone()));
         if let Some(why) = self.feed.log().and_then(Log::failing) {

@@ -111,6 +111,7 @@ impl Keeper {
         };
         self.roles.send_replace(roles);
         self.plan_feeds();
+        self.plan_streams(actor);
         self.notices.clear();
         let mut notes = Vec::new();
         if !self.order(Order::Set(Box::new(detection::settings(&self.config)))) {

@@ -7,7 +7,6 @@ pub mod classes;
 pub mod clock;
 pub mod decision;
 pub mod defence;
-#[allow(dead_code, reason = "streams come next")]
 pub(crate) mod delivery;
 pub mod detect;
 pub mod explain;

@@ -12,6 +12,10 @@ pub(crate) enum Answer {
     /// All were handed over, and whether they arrive shows later: the sink confirms.
     Handed,
     /// It has some; those at the indices of `failed` not.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for EventBridge, which comes next")
+    )]
     Partly {
         /// Ascending, from 0.
         failed: Vec<usize>,
