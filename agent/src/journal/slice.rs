@@ -281,6 +281,16 @@ impl Writing {
         }
     }
 
+    /// Whoever has nothing else to do writes the log beside the slice into it, so that it stays small.
+    pub(super) fn tidy(&self) {
+        if fs::metadata(beside(&self.slice.path, "-wal")).is_ok_and(|log| log.len() > TIDY_BYTES) {
+            // Readers that are at it, or a full disk: the next time is as good.
+            let _ = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+
     /// The log beside the slice goes into it: what is opened next has nothing to read back.
     pub(super) fn pause(self) {
         // What stays in the log is read from there.
@@ -396,6 +406,7 @@ const CACHE: &str = "-4096";
 const READ_CACHE: &str = "-1024";
 const CHECKPOINT_PAGES: i64 = 4_000;
 const WAL_BYTES: i64 = 16 << 20;
+const TIDY_BYTES: u64 = 256 << 10;
 
 const INSERT: &str = "INSERT INTO event (seq, published, class, address, user, facts) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 

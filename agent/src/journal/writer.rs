@@ -174,7 +174,17 @@ impl Writer {
     }
 
     fn flush(&mut self, now: u64) {
-        if self.pending.is_empty() || now < self.retry_ms {
+        if self.pending.is_empty() {
+            if let Some(writing) = self
+                .writing
+                .as_ref()
+                .filter(|_| self.failing_since_ms.is_none())
+            {
+                writing.tidy();
+            }
+            return;
+        }
+        if now < self.retry_ms {
             return;
         }
         self.ensure_open();

@@ -251,7 +251,7 @@ impl SmallDisk {
                 "-t",
                 "tmpfs",
                 "-o",
-                "size=256k,mode=700",
+                "size=2m,mode=700",
                 "tmpfs",
                 &text,
             ])?
