@@ -73,9 +73,9 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
-    let journal = keep_events(keeper.config(), &feed, clock)?;
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
     let places = watch_places(&mut keeper)?;
+    let journal = keep_events(keeper.config(), &feed, clock, places.databases())?;
     let wiring = detection::Wiring {
         work,
         snapshot,
@@ -159,9 +159,14 @@ impl Beside {
 }
 
 /// Opens the System Log. What was said before goes there first.
-fn keep_events(config: &Config, feed: &EventFeed, clock: Clock) -> anyhow::Result<Journal> {
+fn keep_events(
+    config: &Config,
+    feed: &EventFeed,
+    clock: Clock,
+    databases: geo::Databases,
+) -> anyhow::Result<Journal> {
     let dir = config.state_dir.join("log");
-    let journal = Journal::start(&dir, config.journal, feed.ids(), clock)?;
+    let journal = Journal::start(&dir, config.journal, feed.ids(), clock, databases)?;
     feed.keep_in(journal.log());
     Ok(journal)
 }

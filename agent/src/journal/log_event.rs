@@ -165,12 +165,12 @@ impl About<'_> {
             .get("place")
             .filter(|_| self.address == Some(address))?;
         let part = |key: &str| place.get(key).cloned().unwrap_or_default();
-        let (lat, lon) = (part("lat"), part("lon"));
+        let (lat, lon) = (part("latitude"), part("longitude"));
         let known = lat.is_number() && lon.is_number();
         Some(json!({
             "city": part("city"),
             "state": part("state"),
-            "country": part("country"),
+            "country": part("country_name"),
             "postalCode": part("postal"),
             "geolocation": known.then(|| json!({ "lat": lat, "lon": lon })),
         }))
@@ -266,7 +266,7 @@ impl About<'_> {
             "asOrg": part("as_org"),
             "isp": part("isp"),
             "domain": part("domain"),
-            "isProxy": part("is_proxy"),
+            "isProxy": part("anonymous").get("any").cloned().unwrap_or_default(),
             "risk": null,
             "userBehaviors": null,
         })

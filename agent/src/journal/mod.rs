@@ -5,6 +5,8 @@
 //! of their own.
 
 mod catalogue;
+#[cfg(test)]
+mod crash;
 mod error;
 mod fold;
 mod ids;
@@ -45,7 +47,7 @@ pub(crate) use self::{
     search::{Cursor, Order, Page, Query},
 };
 use self::{record::Record, slice::Slice, writer::Writer};
-use crate::{clock::Clock, privileges};
+use crate::{clock::Clock, geo::Databases, privileges};
 
 /// How much is kept, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,7 @@ impl Journal {
         settings: JournalSettings,
         ids: Arc<Ids>,
         clock: Clock,
+        databases: Databases,
     ) -> anyhow::Result<Self> {
         let dir = dir.to_path_buf();
         fs::DirBuilder::new()
@@ -148,7 +151,14 @@ impl Journal {
             stats: Stats::default(),
         });
         let (sender, receiver) = sync_channel(QUEUED_MAX);
-        let writer = Writer::new(Arc::clone(&shared), ids, clock, settings, receiver);
+        let writer = Writer::new(
+            Arc::clone(&shared),
+            ids,
+            clock,
+            settings,
+            receiver,
+            databases,
+        );
         let thread = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || match privileges::drop_all() {

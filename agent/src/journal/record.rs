@@ -8,6 +8,8 @@ use std::{
 
 use serde_json::{Map, Value};
 
+use crate::geo::{Databases, Place};
+
 use super::{
     catalogue::{Kind, Subject},
     log_event::{Facts, address, text},
@@ -40,6 +42,19 @@ pub(super) struct Fold {
 }
 
 impl Record {
+    /// Adds what is known of the address at this moment: databases change, and what was true then is asked for later.
+    pub(super) fn place(&mut self, databases: &Databases) {
+        let Some(address) = self.address else {
+            return;
+        };
+        let Some(place) = known(databases.place(address)) else {
+            return;
+        };
+        if let Some(open) = self.line.strip_suffix('}') {
+            self.line = Arc::from(format!("{open},\"place\":{place}}}"));
+        }
+    }
+
     pub(super) fn of(facts: &Facts, line: Arc<str>) -> Self {
         let kind = Kind::of(text(facts, "event").unwrap_or_default());
         let address = address(facts);
@@ -71,6 +86,18 @@ impl Record {
             fold,
         }
     }
+}
+
+/// What of a place is known, as JSON; none if nothing is.
+fn known(place: Place) -> Option<String> {
+    if place == Place::default() {
+        return None;
+    }
+    let mut place = serde_json::to_value(place).ok()?;
+    if let Some(members) = place.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    Some(place.to_string())
 }
 
 /// Of a judgement its grounds too: they are what people search for. Of a change only what it is: its words are free.

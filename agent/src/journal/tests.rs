@@ -9,7 +9,7 @@ use super::{
     record::Record,
     slice::{Slice, Writing},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, geo::Databases};
 
 /// Events of these tests happened long ago.
 const FOR_EVER: JournalSettings = JournalSettings {
@@ -19,7 +19,14 @@ const FOR_EVER: JournalSettings = JournalSettings {
 };
 
 fn start(dir: &Path, settings: JournalSettings) -> Journal {
-    Journal::start(dir, settings, Arc::new(Ids::new(1)), Clock::new()).expect("a journal")
+    Journal::start(
+        dir,
+        settings,
+        Arc::new(Ids::new(1)),
+        Clock::new(),
+        Databases::none(),
+    )
+    .expect("a journal")
 }
 
 fn facts(event: Value) -> (Facts, Arc<str>) {

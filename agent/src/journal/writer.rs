@@ -25,7 +25,7 @@ use super::{
     record::Record,
     slice::{BESIDE, Slice, Writing, beside},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, geo::Databases};
 
 /// The writer's state.
 pub(super) struct Writer {
@@ -34,6 +34,7 @@ pub(super) struct Writer {
     clock: Clock,
     settings: JournalSettings,
     receiver: Receiver<Message>,
+    databases: Databases,
     writing: Option<Writing>,
     folds: Folds,
     /// Taken from the queue and not on disk yet.
@@ -54,6 +55,7 @@ impl Writer {
         clock: Clock,
         settings: JournalSettings,
         receiver: Receiver<Message>,
+        databases: Databases,
     ) -> Self {
         Self {
             shared,
@@ -61,6 +63,7 @@ impl Writer {
             clock,
             settings,
             receiver,
+            databases,
             writing: None,
             folds: Folds::default(),
             pending: Vec::new(),
@@ -107,7 +110,7 @@ impl Writer {
     }
 
     fn take(&mut self, message: Message) {
-        let record = match message {
+        let mut record = match message {
             Message::Record(record) => record,
             Message::Set(settings) => {
                 self.settings = settings;
@@ -120,6 +123,7 @@ impl Writer {
         stats
             .queued_bytes
             .fetch_sub(record.line.len() as u64, Relaxed);
+        record.place(&self.databases);
         let pressure = queued > super::QUEUED_MAX as u64 / 2;
         let now = self.clock.now().wall_ms;
         self.pending.extend(self.folds.take(record, now, pressure));
