@@ -1,6 +1,6 @@
 //! The running agent: the only place that knows every task.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use tokio::{
@@ -61,7 +61,6 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     // The keeper has made the state directory.
-    let life = Life::begin(&keeper.config().state_dir, &feed, clock.now().wall_ms);
     let learned = detection::Opened::open(keeper.config(), clock)?;
     gate.tell_sign_ins(learned.key(), learned.intake());
     let (ring, heads) = (keeper.take_events()?, keeper.take_heads()?);
@@ -75,7 +74,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
 
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
     let places = watch_places(&mut keeper)?;
-    let journal = keep_events(keeper.config(), &feed, clock, places.databases())?;
+    let records = Records::begin(keeper.config(), &feed, clock, places.databases())?;
     let wiring = detection::Wiring {
         work,
         snapshot,
@@ -107,9 +106,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         // The last answer is still on its way out.
         tokio::time::sleep(LAST_ANSWER).await;
     });
-    if let Err(error) = std::fs::remove_file(&socket) {
-        warn!(%error, socket = %socket.display(), "the control socket stays behind");
-    }
+    remove(&socket);
     beside.stop()?;
     places.stop()?;
     streams.stop();
@@ -117,8 +114,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?;
     // Last: the others may have something to say until their end.
-    journal.stop();
-    life.end();
+    records.stop();
     outcome
 }
 
@@ -158,17 +154,37 @@ impl Beside {
     }
 }
 
-/// Opens the System Log. What was said before goes there first.
-fn keep_events(
-    config: &Config,
-    feed: &EventFeed,
-    clock: Clock,
-    databases: geo::Databases,
-) -> anyhow::Result<Journal> {
-    let dir = config.state_dir.join("log");
-    let journal = Journal::start(&dir, config.journal, feed.ids(), clock, databases)?;
-    feed.keep_in(journal.log());
-    Ok(journal)
+fn remove(socket: &Path) {
+    if let Err(error) = std::fs::remove_file(socket) {
+        warn!(%error, socket = %socket.display(), "the control socket stays behind");
+    }
+}
+
+/// The System Log, and how this agent ends.
+struct Records {
+    journal: Journal,
+    life: Life,
+}
+
+impl Records {
+    /// Opens the System Log. What was said before goes there first.
+    fn begin(
+        config: &Config,
+        feed: &EventFeed,
+        clock: Clock,
+        databases: geo::Databases,
+    ) -> anyhow::Result<Self> {
+        let life = Life::begin(&config.state_dir, feed, clock.now().wall_ms);
+        let dir = config.state_dir.join("log");
+        let journal = Journal::start(&dir, config.journal, feed.ids(), clock, databases)?;
+        feed.keep_in(journal.log());
+        Ok(Self { journal, life })
+    }
+
+    fn stop(self) {
+        self.journal.stop();
+        self.life.end();
+    }
 }
 
 /// Begins to send events to where a team looks.
