@@ -74,7 +74,6 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
 
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
     let places = watch_places(&mut keeper)?;
-    let records = Records::begin(keeper.config(), &feed, clock, places.databases())?;
     let wiring = detection::Wiring {
         work,
         snapshot,
@@ -83,8 +82,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         clock,
         geo: places.databases(),
     };
-    let beside = Beside::start(&mut keeper, learned, &outcomes, &feed, wiring)?;
-    let streams = stream(&mut keeper, &journal, feed.clone(), clock)?;
+    let beside = Beside::start(&mut keeper, learned, &outcomes, wiring)?;
 
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
     let (ended_sender, ended) = oneshot::channel();
@@ -107,19 +105,19 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         tokio::time::sleep(LAST_ANSWER).await;
     });
     remove(&socket);
-    beside.stop()?;
+    let records = beside.stop()?;
     places.stop()?;
-    streams.stop();
     let outcome = thread
         .join()
         .map_err(|_| anyhow!("the keeper's thread panicked"))?;
-    // Last: the others may have something to say until their end.
     records.stop();
     outcome
 }
 
 /// What works beside the keeper, each on threads of its own.
 struct Beside {
+    records: Records,
+    streams: Streams,
     detection: detection::Detection,
     fetching: feeds::Feeds,
     lapi: Lapi,
@@ -130,27 +128,33 @@ impl Beside {
         keeper: &mut Keeper,
         learned: detection::Opened,
         outcomes: &Outcomes,
-        feed: &EventFeed,
         wiring: detection::Wiring,
     ) -> anyhow::Result<Self> {
-        let clock = wiring.clock;
+        let (clock, feed) = (wiring.clock, wiring.feed.clone());
+        let records = Records::begin(keeper.config(), &feed, clock, wiring.geo.clone())?;
+        let streams = stream(keeper, &records.journal, feed.clone(), clock)?;
         let lapi = serve_bouncers(keeper, wiring.snapshot.clone(), clock)?;
         let sources = sources(&learned, outcomes, feed.clone(), clock);
-        let fetching = fetch(keeper, wiring.work.clone(), feed.clone(), clock)?;
+        let fetching = fetch(keeper, wiring.work.clone(), feed, clock)?;
         let detection = learned.start(wiring)?;
         keeper.command_detection(detection.orders());
         keeper.follow(sources);
         Ok(Self {
+            records,
+            streams,
             detection,
             fetching,
             lapi,
         })
     }
 
-    fn stop(self) -> anyhow::Result<()> {
+    /// Ends everything but the records: the others may have something to say until their end.
+    fn stop(self) -> anyhow::Result<Records> {
         self.fetching.stop();
         self.lapi.stop();
-        self.detection.stop()
+        self.streams.stop();
+        self.detection.stop()?;
+        Ok(self.records)
     }
 }
 
