@@ -22,6 +22,7 @@ use crate::{
     keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
     lapi::Lapi,
     life::Life,
+    metrics::Metrics,
     observe,
     policy::{snapshot::Snapshot, suspects::Suspects},
     privileges, random,
@@ -121,6 +122,7 @@ struct Beside {
     detection: detection::Detection,
     fetching: feeds::Feeds,
     lapi: Lapi,
+    metrics: Metrics,
 }
 
 impl Beside {
@@ -136,6 +138,8 @@ impl Beside {
         let lapi = serve_bouncers(keeper, wiring.snapshot.clone(), clock)?;
         let sources = sources(&learned, outcomes, feed.clone(), clock);
         let fetching = fetch(keeper, wiring.work.clone(), feed, clock)?;
+        let metrics = Metrics::start(keeper.config().metrics.clone(), wiring.work.clone())?;
+        keeper.command_metrics(metrics.orders());
         let detection = learned.start(wiring)?;
         keeper.command_detection(detection.orders());
         keeper.follow(sources);
@@ -145,6 +149,7 @@ impl Beside {
             detection,
             fetching,
             lapi,
+            metrics,
         })
     }
 
@@ -153,6 +158,7 @@ impl Beside {
         self.fetching.stop();
         self.lapi.stop();
         self.streams.stop();
+        self.metrics.stop();
         self.detection.stop()?;
         Ok(self.records)
     }

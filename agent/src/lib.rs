@@ -16,10 +16,12 @@ mod gate;
 mod gateway;
 #[allow(dead_code, reason = "streams and reports read it next")]
 pub mod geo;
+mod histogram;
 pub mod journal;
 mod keeper;
 mod lapi;
 mod life;
+mod metrics;
 mod moment;
 mod observe;
 mod origins;

@@ -22,6 +22,7 @@ pub(crate) const TEST: &[&str] = &[
     "haproxy",
     "nghttp2-client",
     "openssl",
+    "prometheus",
     "python3",
     "python3-pip",
     "python3-websockets",
@@ -55,6 +56,7 @@ const TRIED: &[(&str, &str)] = &[
     ("haproxy", "2.6.12-1+deb12u4"),
     ("nghttp2-client", "1.52.0-1+deb12u3"),
     ("openssl", "3.0.19-1~deb12u2"),
+    ("prometheus", "2.42.0+ds-5+deb12u1"),
     ("python3", "3.11.2-1+b1"),
     ("python3-pip", "23.0.1+dfsg-1"),
     ("python3-websockets", "10.4-1"),
@@ -72,6 +74,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("nftables", "nft"),
     ("xdp-tools", "xdp-filter"),
     ("nghttp2-client", "h2load"),
+    ("prometheus", "promtool"),
     ("python3-pip", "pip3"),
     // A module, which no command shows; the interpreter at least.
     ("python3-websockets", "python3"),

@@ -7,7 +7,7 @@ use std::{fmt::Display, path::Path};
 
 use super::{
     Config, Feed, List, Networks, Principals, Stream, Zone, attack, detection, duration, geo,
-    journal,
+    journal, metrics,
 };
 
 /// Everything that differs, one sentence each, in the order of the file. Empty if nothing does.
@@ -44,6 +44,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     detection::changes(&mut out, &old.detection, &new.detection);
     journal::changes(&mut out, &old.journal, &new.journal);
     geo::changes(&mut out, &old.geo, &new.geo);
+    metrics::changes(&mut out, old.metrics.as_ref(), new.metrics.as_ref());
     sizes(&mut out, old, new);
     principals(
         &mut out,

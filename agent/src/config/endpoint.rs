@@ -29,7 +29,7 @@ pub struct Endpoint {
 pub enum Listen {
     /// A Unix socket, absolute path of at most 107 bytes, with its file mode.
     Unix(PathBuf, u32),
-    /// A loopback address.
+    /// An address; a loopback one unless the operator said otherwise.
     Tcp(SocketAddr),
 }
 

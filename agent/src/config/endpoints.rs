@@ -67,11 +67,27 @@ fn endpoint(table: &mut Table<'_>, services: &[Typed<'_, Service>]) -> Endpoint 
     }
 }
 
+/// From where something may be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// From this host alone, and what is at stake otherwise.
+    Loopback(&'static str),
+    /// From wherever the address is.
+    Anywhere,
+}
+
 /// Where something listens: a Unix socket or a loopback address.
 pub(super) fn listen(table: &Table<'_>) -> Option<Listen> {
+    let reach = Reach::Loopback("whoever reaches it could ask, and read the answers");
+    listen_within(table, "\"unix:/run/edgeward/auth-request.sock\"", reach)
+}
+
+/// Where something listens: a Unix socket or an address, the latter of a loopback unless it may be reached from
+/// anywhere. `example` is for those who forgot it.
+pub(super) fn listen_within(table: &Table<'_>, example: &str, reach: Reach) -> Option<Listen> {
     let mode_node = table.get("listen_mode");
     let mode = mode_node.as_ref().and_then(mode);
-    let node = table.required("listen", "\"unix:/run/edgeward/auth-request.sock\"")?;
+    let node = table.required("listen", example)?;
     let text = node.string()?;
     if let Some(path) = text.strip_prefix("unix:") {
         let path = places::socket_path(&node, path)?;
@@ -107,12 +123,11 @@ pub(super) fn listen(table: &Table<'_>) -> Option<Listen> {
         );
         return None;
     }
-    if !address.ip().is_loopback() {
+    if let Reach::Loopback(stake) = reach
+        && !address.ip().is_loopback()
+    {
         node.error(
-            format!(
-                "{} is no loopback address: whoever reaches it could ask, and read the answers",
-                address.ip()
-            ),
+            format!("{} is no loopback address: {stake}", address.ip()),
             Some(format!(
                 "write 127.0.0.1:{}, or a Unix socket",
                 address.port()

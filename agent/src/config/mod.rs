@@ -19,6 +19,7 @@ mod geo;
 mod getters;
 mod journal;
 pub mod list_file;
+mod metrics;
 pub mod networks;
 mod places;
 mod proxied;
@@ -49,6 +50,7 @@ pub(crate) use feeds::read_key;
 
 pub use error::{Mistake, Mistakes, Severity};
 pub use feed::{Feed, Lapi};
+pub use metrics::Metrics;
 pub use networks::Networks;
 pub use service::{
     Certificate, FailurePolicy, Gateway, GatewayLimits, Header, LimitKey, LimitMode, RefusalPages,
@@ -105,6 +107,8 @@ pub struct Config {
     pub events: EventLimits,
     /// How much of the System Log is kept.
     pub journal: JournalSettings,
+    /// Where metrics are served; absent if they are not.
+    pub metrics: Option<Metrics>,
     /// Who may use the control socket.
     pub control: Control,
     /// Zones in the order of the file; names are unique.
@@ -199,6 +203,7 @@ impl Default for Config {
             capacity: Capacity::default(),
             events: EventLimits::default(),
             journal: JournalSettings::default(),
+            metrics: None,
             control: Control::default(),
             zones: Vec::new(),
             lists: Vec::new(),

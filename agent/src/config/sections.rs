@@ -11,14 +11,14 @@ use super::{
     Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, attack, checks,
     detection, endpoints,
     error::shown,
-    feeds, geo, journal, places, proxied,
+    feeds, geo, journal, metrics, places, proxied,
     raw::{Node, Source, Table},
     services, signals, streams, zones,
 };
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 24] = [
+pub(super) const TOP_KEYS: [&str; 25] = [
     "mode",
     "interfaces",
     "socket",
@@ -34,6 +34,7 @@ pub(super) const TOP_KEYS: [&str; 24] = [
     "capacity",
     "events",
     "journal",
+    "metrics",
     "control",
     "zone",
     "list",
@@ -79,6 +80,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         geo: geo::geo(&top, base),
         capacity: section(&top, "capacity", &CAPACITY_KEYS, capacity),
         journal: journal::journal(&top),
+        metrics: metrics::metrics(&top),
         events: section(&top, "events", &EVENTS_KEYS, events),
         control: section(&top, "control", &["operators", "readers"], control),
         zones: Vec::new(),

@@ -11,7 +11,8 @@ use std::{
 
 use super::Via;
 use crate::{
-    control::report::{LatencyReport, ProxiedReport, ProxiedService},
+    control::report::{ProxiedReport, ProxiedService},
+    histogram::{Buckets, Histogram},
     policy::request::Reason,
 };
 
@@ -35,13 +36,6 @@ pub(super) struct ServiceCounters {
     unknown_clients: AtomicU64,
     /// Refused or nearly so, by path; what has no room is counted under [`OTHER`].
     paths: Mutex<BTreeMap<String, u64>>,
-}
-
-/// Durations by powers of two of a microsecond, each in four steps.
-#[derive(Debug)]
-struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
-    sum_us: AtomicU64,
 }
 
 /// What became of a request, for its counters.
@@ -79,6 +73,14 @@ impl Counters {
         if let Some(histogram) = self.latency.get(via.index()) {
             histogram.add(latency);
         }
+    }
+
+    /// How long each way took, in buckets.
+    pub(super) fn latencies(&self) -> Vec<(&'static str, Buckets)> {
+        let timed = Via::ALL.iter().zip(&self.latency);
+        timed
+            .map(|(via, histogram)| (via.name(), histogram.buckets()))
+            .collect()
     }
 
     pub(super) fn rejected(&self, via: Via, cause: &'static str) {
@@ -170,69 +172,6 @@ impl ServiceCounters {
     }
 }
 
-impl Histogram {
-    fn add(&self, latency: Duration) {
-        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        add(self.buckets.get(bucket(us)));
-        self.sum_us.fetch_add(us, Relaxed);
-    }
-
-    fn report(&self) -> Option<LatencyReport> {
-        let counts: Vec<u64> = self
-            .buckets
-            .iter()
-            .map(|count| count.load(Relaxed))
-            .collect();
-        let total: u64 = counts.iter().sum();
-        let quantile = |thousandths: u64| {
-            let rank = total.saturating_mul(thousandths).div_ceil(1_000).max(1);
-            let mut seen = 0_u64;
-            let found = counts.iter().position(|count| {
-                seen = seen.saturating_add(*count);
-                seen >= rank
-            });
-            found.map_or(0, upper_us)
-        };
-        (total > 0).then(|| LatencyReport {
-            count: total,
-            mean_us: self.sum_us.load(Relaxed).checked_div(total).unwrap_or(0),
-            p50_us: quantile(500),
-            p90_us: quantile(900),
-            p99_us: quantile(990),
-            max_us: quantile(1_000),
-        })
-    }
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            sum_us: AtomicU64::new(0),
-        }
-    }
-}
-
-/// Below 4 µs each its own; above, the leading bit and the two bits behind it.
-fn bucket(us: u64) -> usize {
-    let Some(power) = us.checked_ilog2().filter(|power| *power >= 2) else {
-        return usize::try_from(us).unwrap_or(0);
-    };
-    let step = us >> (power - 2) & 3;
-    let index = u64::from(power - 1) * 4 + step;
-    usize::try_from(index).unwrap_or(BUCKETS).min(BUCKETS - 1)
-}
-
-/// The largest duration of a bucket, µs.
-fn upper_us(index: usize) -> u64 {
-    let index = u64::try_from(index).unwrap_or(0);
-    if index < 4 {
-        return index;
-    }
-    let (power, step) = (index / 4 + 1, index % 4);
-    ((5 + step) << (power - 2)) - 1
-}
-
 /// Counts where there is a counter, which is always.
 fn add<'a>(counter: impl Into<Option<&'a AtomicU64>>) {
     if let Some(counter) = counter.into() {
@@ -240,8 +179,6 @@ fn add<'a>(counter: impl Into<Option<&'a AtomicU64>>) {
     }
 }
 
-/// Up to two minutes; the last bucket holds everything above.
-const BUCKETS: usize = 104;
 /// Paths of a service that are counted by name.
 const PATHS_MAX: usize = 256;
 /// Longest path that is counted by name.
@@ -252,29 +189,6 @@ const OTHER: &str = "(other)";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_duration_lies_in_a_bucket_that_holds_it() {
-        for us in (0..100_000_u64).chain((17..27).map(|power| (1 << power) - 1)) {
-            let index = bucket(us);
-            assert!(us <= upper_us(index), "{us} in {index}");
-            assert!(index == 0 || us > upper_us(index - 1), "{us} in {index}");
-        }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
-    fn quantiles_are_those_of_the_samples() {
-        let histogram = Histogram::default();
-        assert!(histogram.report().is_none());
-        for us in 1..=1_000 {
-            histogram.add(Duration::from_micros(us));
-        }
-        let report = histogram.report().unwrap();
-        assert_eq!(report.count, 1_000);
-        assert!((500..=640).contains(&report.p50_us), "{report:?}");
-        assert!((990..=1_279).contains(&report.p99_us), "{report:?}");
-    }
 
     #[test]
     fn paths_are_bounded_and_none_is_lost() {

@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     control::{EventFeed, report::ProxiedReport},
     detection::Intake,
+    histogram::Buckets,
     origins::{Attempt, Origins},
     policy::{
         chain::{ClientReason, Forwarding},
@@ -198,6 +199,11 @@ impl Gate {
     /// Counts how long the gateway or an endpoint took over its own part of a request.
     pub(crate) fn took(&self, via: Via, latency: Duration) {
         self.0.counters.took(via, latency);
+    }
+
+    /// How long each way took, in buckets.
+    pub(crate) fn latencies(&self) -> Vec<(&'static str, Buckets)> {
+        self.0.counters.latencies()
     }
 
     /// Counts a request that never came to a judgement: `cause` is a word of a closed set.

@@ -47,7 +47,12 @@ pub(crate) use self::{
     search::{Cursor, Order, Page, Query},
 };
 use self::{record::Record, slice::Slice, writer::Writer};
-use crate::{clock::Clock, geo::Databases, privileges};
+use crate::{
+    clock::Clock,
+    geo::Databases,
+    histogram::{Buckets, Histogram},
+    privileges,
+};
 
 /// How much is kept, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +105,8 @@ struct Stats {
     written: AtomicU64,
     folded: AtomicU64,
     lost: AtomicU64,
+    /// How long batches took.
+    commits: Histogram,
     /// Why the disk cannot be written, while it cannot.
     failing: Mutex<Option<String>>,
     /// Whether something was lost because the disk could not be written.
@@ -244,6 +251,11 @@ impl Log {
             oldest.map_or(0, |slice| slice.with(|summary| summary.min_ms)),
         );
         report
+    }
+
+    /// How long it took to write batches and to sync them.
+    pub(crate) fn commits(&self) -> Buckets {
+        self.shared.stats.commits.buckets()
     }
 
     /// Why it cannot be written, while it cannot.

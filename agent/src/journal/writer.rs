@@ -11,7 +11,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -195,9 +195,11 @@ impl Writer {
         let Some(writing) = &mut self.writing else {
             return;
         };
+        let begun = Instant::now();
         match writing.append(&self.pending) {
             Ok(last) => {
                 let stats = &self.shared.stats;
+                stats.commits.add(begun.elapsed());
                 stats.written.fetch_add(self.pending.len() as u64, Relaxed);
                 self.pending.clear();
                 self.shared.committed.send_replace(last);

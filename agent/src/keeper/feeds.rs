@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     control::{Failure, FailureKind, report::FeedRows},
     datapath::netlink,
-    feed, lapi,
+    feed, lapi, metrics,
     policy::{
         clock::Now,
         decision::{Decision, Kind},
@@ -163,6 +163,9 @@ impl Keeper {
         if let Some(orders) = &self.lapi {
             orders.set(self.config.lapi.clone());
         }
+        if let Some(orders) = &self.metrics {
+            orders.set(self.config.metrics.clone());
+        }
     }
 
     pub(super) fn feed_rows(&self) -> FeedRows {
@@ -207,10 +210,12 @@ impl Keeper {
     pub(super) fn feed_warnings(&self) -> Vec<String> {
         let states = self.feed_board.states(&self.config.feeds);
         let lapi = self.lapi.as_ref().and_then(lapi::Orders::problem);
+        let metrics = self.metrics.as_ref().and_then(metrics::Orders::problem);
         states
             .into_iter()
             .filter_map(|state| Some(format!("feed \"{}\" {}", state.name, state.error?)))
             .chain(lapi)
+            .chain(metrics)
             .collect()
     }
 

@@ -10,6 +10,7 @@ mod decisions;
 mod feeds;
 mod guard;
 mod kernel_events;
+mod measured;
 mod published;
 mod report;
 mod settings;
@@ -35,7 +36,7 @@ pub(crate) use self::{
     kernel_events::{EventContext, forward},
     work::{Detected, WORK_QUEUED_MAX, Work},
 };
-use self::{feeds::Feeds, published::Published};
+use self::{feeds::Feeds, measured::Detections, published::Published};
 use crate::{
     clock::Clock,
     config::{Config, Interfaces},
@@ -45,7 +46,7 @@ use crate::{
     detection::Orders,
     feed,
     gate::Gate,
-    geo, lapi,
+    geo, lapi, metrics,
     origins::Origins,
     policy::{
         classes::Classes,
@@ -89,6 +90,10 @@ pub(crate) struct Keeper {
     lapi: Option<lapi::Orders>,
     /// How streams are reached; absent until they run.
     streams: Option<streams::Streams>,
+    /// How the server of metrics is reached; absent until it runs.
+    metrics: Option<metrics::Orders>,
+    /// Reputations by detector.
+    detections: Detections,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
     /// How whoever opens databases of places is reached; absent until it runs.
@@ -171,6 +176,8 @@ impl Keeper {
             fetching: None,
             lapi: None,
             streams: None,
+            metrics: None,
+            detections: Detections::default(),
             detection: None,
             geo: None,
             attacked: BTreeSet::new(),

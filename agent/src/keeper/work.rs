@@ -2,12 +2,14 @@
 
 use ipnet::IpNet;
 use serde_json::json;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{Keeper, attack::Attacked, feeds::FeedUpdate, guard};
 use crate::{
     control::report::AttackReport,
     detection::{Answer, Order},
+    metrics::Measured,
     policy::{
         decision::{Author, Decision, Key, Kind, Origin},
         mode::Mode,
@@ -23,6 +25,8 @@ pub(crate) enum Work {
     Attack(Vec<Attacked>, Option<(Answer, AttackReport)>),
     /// What a feed says now.
     Feed(FeedUpdate),
+    /// Somebody asks for metrics.
+    Measure(oneshot::Sender<Measured>),
 }
 
 /// A reputation that detection gives to a prefix.
@@ -58,6 +62,7 @@ impl Keeper {
             Work::Detected(found) => self.detected(found),
             Work::Attack(told, asked) => self.attack_changed(told, asked),
             Work::Feed(update) => self.feed_updated(update),
+            Work::Measure(reply) => self.measure(reply),
         }
     }
 
@@ -83,6 +88,8 @@ impl Keeper {
                 warn!("{prefix} could not be put in force: {error:#}");
             }
             if !detected.silent {
+                self.detections
+                    .add(detected.levels.iter().map(|(name, _)| *name));
                 self.announce_threat(&detected, &decision);
             }
             made.push(decision);

@@ -28,7 +28,8 @@ fn busy(gateway: bool) -> AgentConfig {
          routes = [\"POST /sign-in success=302 failure=401\"]\n\
          [[feed]]\nname = \"own\"\nfile = \"{{lab}}/feed.netset\"\nformat = \"netset\"\n\
          [lapi]\nlisten = \"127.0.0.1:8081\"\n\
-         [[lapi.bouncer]]\nname = \"firewall\"\nkey_file = \"bouncer.key\"\n"
+         [[lapi.bouncer]]\nname = \"firewall\"\nkey_file = \"bouncer.key\"\n\
+         [metrics]\nlisten = \"127.0.0.1:9464\"\n"
     ))
 }
 
@@ -55,6 +56,7 @@ fn only_the_keeper() -> Result<()> {
         "feeds",
         "lapi",
         "journal",
+        "metrics",
     ];
     stripped(&agent, &at_work)?;
     answers(&lab.directory().join("proxy.sock"))?;

@@ -1,0 +1,14 @@
+//! What the agent tells others: its log, its numbers, how it is.
+//!
+//! No assertion is about time.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON values only: a missing key is null, not a panic"
+)]
+
+mod metrics;
+
+fn main() {
+    lab::run_tests_needing([metrics::tests()].concat());
+}
