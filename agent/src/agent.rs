@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use tokio::{
+    net::UnixListener,
     runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
@@ -67,10 +68,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     let (ring, heads) = (keeper.take_events()?, keeper.take_heads()?);
 
     let runtime = single_threaded()?;
-    let listener = {
-        let _inside = runtime.enter();
-        server::bind(&socket)?
-    };
+    let listener = listener(&runtime, &socket)?;
     privileges::drop_all_but_needed().context("cannot give up privileges")?;
 
     let (work, works) = mpsc::channel(WORK_QUEUED_MAX);
@@ -302,6 +300,12 @@ fn gate(
     };
     let seed = random::secret()?;
     Ok(Gate::new(snapshot, suspects, feed, clock, seed, &limits))
+}
+
+/// The control socket.
+fn listener(runtime: &runtime::Runtime, socket: &Path) -> anyhow::Result<UnixListener> {
+    let _inside = runtime.enter();
+    Ok(server::bind(socket)?)
 }
 
 fn single_threaded() -> std::io::Result<runtime::Runtime> {

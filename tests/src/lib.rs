@@ -16,6 +16,7 @@ pub mod xdp;
 
 mod agent;
 mod agent_config;
+mod disk;
 #[cfg(test)]
 mod fuzzed;
 mod host;
@@ -39,6 +40,7 @@ mod wire;
 
 pub use agent::{Agent, ask, binary};
 pub use agent_config::AgentConfig;
+pub use disk::SmallDisk;
 pub use host::Host;
 pub use http::{KeptAlive, Request, Response};
 pub use lookup::ForeignLookup;

@@ -114,6 +114,15 @@ impl Journal {
 
     /// Writes the state and begins a new log. If it fails, the old state and its log still stand.
     pub(super) fn checkpoint(&mut self, core: &Core) -> io::Result<()> {
+        let written = self.write_anew(core);
+        if written.is_err() {
+            // On a disk that is full a part of a state takes the room that the log needs.
+            let _ = fs::remove_file(self.dir.join(STATE_NEW));
+        }
+        written
+    }
+
+    fn write_anew(&mut self, core: &Core) -> io::Result<()> {
         let next = self.number.saturating_add(1);
         let log = open_log(&self.dir, next)?;
         log.set_len(0)?;

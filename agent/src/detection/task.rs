@@ -36,8 +36,9 @@ pub(super) struct Task {
     /// Refusals by their end: what is left of a reputation is enforced then.
     ends: BinaryHeap<Reverse<(u64, Scope)>>,
     report: Report,
-    /// The log takes nothing: said once.
-    log_fails: bool,
+    /// Why the log took something not: said once, and so until the state has been written as a whole, which the log
+    /// then lacks nothing of.
+    log_fails: Option<String>,
     /// A checkpoint that failed is not tried again before, milliseconds since the epoch.
     save_after_ms: u64,
     reading_up: ReadingUp,
@@ -48,7 +49,7 @@ pub(super) struct Task {
 pub(crate) struct Report {
     /// Sums over the life of the state.
     pub(crate) counts: Counts,
-    /// Signals of exempt clients and trusted proxies, since the agent's start.
+    /// Signals of exempt clients, trusted proxies and this host itself, since the agent's start.
     pub(crate) spared: u64,
     /// Signals whose time lay in the future, since the agent's start; they counted as of now.
     pub(crate) early: u64,
@@ -56,6 +57,8 @@ pub(crate) struct Report {
     pub(crate) detected: u64,
     /// Batches that could not be written down, since the agent's start.
     pub(crate) unsaved: u64,
+    /// Why they could not, until everything is written down again.
+    pub(crate) failing: Option<String>,
     /// Sources that are remembered.
     pub(crate) sources: u64,
     /// Entries that gave way for want of room.
@@ -89,7 +92,7 @@ impl Task {
                 warnings,
                 ..Report::default()
             },
-            log_fails: false,
+            log_fails: None,
             save_after_ms: 0,
             reading_up,
         }
@@ -193,7 +196,8 @@ impl Task {
         let mut attempts = Vec::with_capacity(batch.signals.len());
         let at = self.wiring.clock.now();
         for mut signal in batch.signals {
-            if snapshot.is_spared(signal.client, at) {
+            // This host itself: the gateway, where a log behind it does not name the client.
+            if signal.client.is_loopback() || snapshot.is_spared(signal.client, at) {
                 self.report.spared += 1;
                 continue;
             }
@@ -227,18 +231,11 @@ impl Task {
 
     /// Writes an entry down and counts it; what is to be enforced.
     fn count(&mut self, entry: &Entry, now: u64) -> Vec<Detected> {
-        match self.journal.append(entry) {
-            Ok(()) if self.log_fails => {
-                self.log_fails = false;
-                info!("what detection learns can be written down again");
-            }
-            Ok(()) => {}
-            Err(error) => {
-                self.report.unsaved += 1;
-                if !self.log_fails {
-                    self.log_fails = true;
-                    error!(%error, "what detection learns cannot be written down; it goes on without");
-                }
+        if let Err(error) = self.journal.append(entry) {
+            self.report.unsaved += 1;
+            if self.log_fails.is_none() {
+                error!(%error, "what detection learns cannot be written down; it goes on without");
+                self.log_fails = Some(error.to_string());
             }
         }
         let mut begun: Vec<(Decided, u16)> = Vec::new();
@@ -358,6 +355,7 @@ impl Task {
         self.report.counts = self.core.counts();
         (self.report.sources, self.report.displaced) = (sources, displaced);
         self.report.simulated = self.core.defence().simulated();
+        self.report.failing.clone_from(&self.log_fails);
         let report = &self.report;
         self.told.send_if_modified(|told| {
             let news = **told != *report;
@@ -370,7 +368,7 @@ impl Task {
 
     /// Writes the state down when its log has become long.
     fn save(&mut self, log_bytes_max: u64) {
-        if self.journal.log_bytes() <= log_bytes_max && !self.log_fails {
+        if self.journal.log_bytes() <= log_bytes_max && self.log_fails.is_none() {
             return;
         }
         // Everything is written anew: on a disk that refuses, not five times a second. The last try is at the end.
@@ -379,8 +377,11 @@ impl Task {
             return;
         }
         match self.journal.checkpoint(&self.core) {
-            // What the log lacks is in the state now.
-            Ok(()) => self.log_fails = false,
+            Ok(()) => {
+                if self.log_fails.take().is_some() {
+                    info!("what detection has learned is written down again, without a gap");
+                }
+            }
             Err(error) => {
                 self.save_after_ms = now.saturating_add(SAVE_AGAIN_MS);
                 warn!(%error, "what detection has learned cannot be written down as a whole");

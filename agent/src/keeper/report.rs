@@ -224,6 +224,14 @@ impl Keeper {
         warnings.extend(self.stream_warnings());
         let detection = self.detection.as_ref().map(Orders::report);
         warnings.extend(detection.iter().flat_map(|report| report.warnings.clone()));
+        let failing = detection
+            .iter()
+            .filter_map(|report| report.failing.as_ref());
+        warnings.extend(failing.map(|why| {
+            format!(
+                "what detection learns cannot be written down, and a restart would lose it: {why}"
+            )
+        }));
         if let Some(why) = self.feed.log().and_then(Log::failing) {
             warnings.push(format!("the System Log cannot be written: {why}"));
         }

@@ -29,6 +29,9 @@ pub enum View {
 }
 
 impl View {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Requests, Self::Direct, Self::AccessLog];
+
     /// The services whose requests can be refused.
     #[must_use]
     pub const fn services(self) -> Services {

@@ -1,7 +1,7 @@
 //! What was learned survives: restarts, kill -9, a log that is rotated meanwhile, a state that is damaged.
 
 use anyhow::ensure;
-use lab::{Result, TestFn};
+use lab::{Agent, Lab, Result, SmallDisk, TestFn};
 
 use crate::world::{HIGH, World, config, neighbour};
 
@@ -11,6 +11,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn)> {
         ("a_rotated_log_is_read_to_its_end", rotated),
         ("a_damaged_state_is_told_and_stops_nothing", damaged),
         ("a_reload_keeps_what_was_learned", reloaded),
+        ("a_full_disk_stops_nothing_and_is_made_good", full_disk),
     ]
 }
 
@@ -120,3 +121,71 @@ fn reloaded() -> Result<()> {
     ensure!(told.contains("failures_alone"), "{told}");
     one_more(&world)
 }
+
+/// The disk of detection's log is full for a while: nothing else suffers, and later nothing is missing.
+fn full_disk() -> Result<()> {
+    let lab = Lab::new("detect-disk")?;
+    let site = lab.site()?;
+    let agent = Agent::prepare(&lab, &config(&site, "block", ""))?;
+    let place = agent.state_dir().join("detection");
+    let disk = SmallDisk::mount(&lab, &place, "8m")?;
+    let mut world = World::of(lab, site, agent);
+    world.agent.launch()?;
+    fail(&world, 4)?;
+    world.wait_for_signals(4)?;
+    let ballast = place.join("ballast");
+    SmallDisk::fill(&ballast)?;
+    // The last page of the log takes some more.
+    let customer = world.lab.innocent.addresses()[0];
+    let mut signals = 4;
+    for _ in 0..PAGE_SIGNALS_MAX {
+        world.answered(&world.lab.innocent, customer, true)?;
+        signals += 1;
+        let status = world.wait_for_signals(signals)?;
+        if status["detection"]["unsaved"].as_u64() > Some(0) {
+            break;
+        }
+    }
+    fail(&world, HIGH - 5)?;
+    signals += HIGH - 5;
+    let status = world.wait_for_signals(signals)?;
+    ensure!(
+        status["detection"]["unsaved"].as_u64() > Some(0),
+        "a full disk takes everything: {status}"
+    );
+    ensure!(
+        status["warnings"].to_string().contains("No space left"),
+        "{status}"
+    );
+    one_more(&world)?;
+    signals += 1;
+    world.answered(&world.lab.innocent, customer, true)?;
+    signals += 1;
+    world.wait_for_signals(signals)?;
+
+    std::fs::remove_file(&ballast)?;
+    world.wait(|world| {
+        let warnings = world.status()?["warnings"].to_string();
+        Ok((!warnings.contains("No space left")).then_some(()))
+    })?;
+    // What could not be written then is not lost now, by whatever end.
+    for _ in 0..2 {
+        world.agent.kill9();
+        world.agent.launch()?;
+        world.wait_for_signals(signals)?;
+        let attacker = world.lab.attacker.addresses()[0];
+        ensure!(
+            !world.sign_in(&world.lab.attacker, attacker, false)?,
+            "it is still dropped"
+        );
+        world.answered(&world.lab.innocent, customer, true)?;
+        signals += 1;
+        world.wait_for_signals(signals)?;
+    }
+    world.agent.stop()?;
+    drop(disk);
+    Ok(())
+}
+
+/// Signals that fit a page of a file at the most.
+const PAGE_SIGNALS_MAX: u64 = 200;

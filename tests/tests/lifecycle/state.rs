@@ -1,13 +1,13 @@
 //! What was acknowledged is in force and on disk: after kill -9 at any moment, with a damaged database, on a full disk.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use lab::{Agent, AgentConfig, EdgeTap, Lab, Result, TestFn, ask};
+use lab::{Agent, AgentConfig, EdgeTap, Lab, Result, SmallDisk, TestFn, ask};
 use serde_json::{Value, json};
 
 use super::world::{Numbers, enforced, guarded, passes, text, verified};
@@ -238,44 +238,10 @@ fn spoil(path: &Path, how: &str) -> Result<()> {
     Ok(std::fs::write(path, bytes)?)
 }
 
-/// A small file system of its own at a path; unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(lab: &Lab, path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path)?;
-        let text = path.display().to_string();
-        lab.login
-            .run(&[
-                "mount",
-                "-t",
-                "tmpfs",
-                "-o",
-                "size=2m,mode=700",
-                "tmpfs",
-                &text,
-            ])?
-            .success()?;
-        Ok(Self(path.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let outcome = std::process::Command::new("umount")
-            .arg("--lazy")
-            .arg(&self.0)
-            .status();
-        if !outcome.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.0.display());
-        }
-    }
-}
-
 fn full_disk() -> Result<()> {
     let lab = Lab::new("full-disk")?;
     let mut agent = Agent::prepare(&lab, &AgentConfig::new("block"))?;
-    let disk = SmallDisk::mount(&lab, agent.state_dir())?;
+    let disk = SmallDisk::mount(&lab, agent.state_dir(), "2m")?;
     agent.launch()?;
     let mut known = Said {
         mode: "block".to_owned(),
@@ -288,7 +254,7 @@ fn full_disk() -> Result<()> {
         let source = format!("203.0.113.{}", number + 10);
         let full = number % 2 == 1;
         if full {
-            fill(&ballast)?;
+            SmallDisk::fill(&ballast)?;
         }
         // A long reason, so that a page that happens to be free does not take it.
         let mut reply = Value::Null;
@@ -335,7 +301,7 @@ fn full_disk() -> Result<()> {
     }
     ensure!(refused == 3, "{refused}");
     // What was refused is not there after a kill either.
-    fill(&ballast)?;
+    SmallDisk::fill(&ballast)?;
     agent.kill9();
     std::fs::remove_file(&ballast)?;
     agent.launch()?;
@@ -343,20 +309,6 @@ fn full_disk() -> Result<()> {
     verified(&agent)?;
     agent.kill9();
     drop(disk);
-    Ok(())
-}
-
-/// Writes until nothing fits any more.
-fn fill(path: &Path) -> Result<()> {
-    use std::io::Write;
-    let mut file = std::fs::File::create(path)?;
-    for size in [4096, 1] {
-        for _ in 0..1024 {
-            if file.write_all(&vec![0; size]).is_err() {
-                break;
-            }
-        }
-    }
     Ok(())
 }
 

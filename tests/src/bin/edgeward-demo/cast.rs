@@ -347,6 +347,12 @@ ports = [80, 443]
 
 [service.gateway]                   # what comes through the CDN is judged by the client behind it
 fail = "open"                       # without the agent it reaches nginx unjudged
+
+[[signal]]                          # where sign-ins are seen to fail
+name = "access log"
+file = "/var/log/nginx/access.log"
+format = "nginx"
+routes = ["POST /sign-in success=302 failure=401"]
 "#;
 
 /// The CDN: a real nginx that forwards to the login host and says for whom.

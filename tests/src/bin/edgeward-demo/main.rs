@@ -5,6 +5,7 @@
 //! namespaces of the lab, so nothing touches the machine's own network.
 
 mod cast;
+mod found;
 mod page;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ fn play(page: &mut Page) -> Result<()> {
             Stage::what_would_be,
             Stage::operator_blocks,
             Stage::block_mode,
+            Stage::attacker_found,
             Stage::agent_killed,
             Stage::agent_back,
             Stage::way_out,
@@ -80,6 +82,7 @@ fn play(page: &mut Page) -> Result<()> {
 /// What the steps share.
 struct Stage<'a> {
     page: &'a mut Page,
+    lab: &'a Lab,
     site: Site,
     agent: Agent,
     cast: Cast,
@@ -87,10 +90,13 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(lab: &Lab, page: &'a mut Page) -> Result<Self> {
-        let config = AgentConfig::raw(&format!("{PLACES}{CONFIGURATION}"));
+    fn new(lab: &'a Lab, page: &'a mut Page) -> Result<Self> {
+        // The reader has the log where it usually is.
+        let own = CONFIGURATION.replace("/var/log/nginx/", "{lab}/");
+        let config = AgentConfig::raw(&format!("{PLACES}{own}"));
         Ok(Self {
             page,
+            lab,
             site: lab.site()?,
             agent: Agent::prepare(lab, &config)?,
             cast: Cast::new(lab)?,
@@ -240,11 +246,13 @@ impl<'a> Stage<'a> {
         self.agent.launch()?;
         self.page.run(&self.agent, &["mode"], 0)?;
         let listed = self.page.run(&self.agent, &["list"], 0)?.stdout;
-        let right = [UNKNOWN_V4, UNKNOWN_V6_NETWORK]
+        let right = [UNKNOWN_V4, UNKNOWN_V6_NETWORK, found::ATTACKER]
             .iter()
             .all(|prefix| listed.contains(prefix));
-        self.page
-            .expect(right, "both blocks of the operator survived");
+        self.page.expect(
+            right,
+            "both blocks of the operator survived, and so did what Edgeward found",
+        );
         self.page
             .say("\nDoes the kernel hold what the agent thinks it does?");
         let output: Output = self.page.run(&self.agent, &["verify"], 0)?;

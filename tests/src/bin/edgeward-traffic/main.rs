@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use edgeward::policy::{defence::Decides, model::Model};
 use lab::traffic::{
-    Format, Parameters, attacked,
+    Format, Parameters,
+    attacked::{self, tightening},
     compare::{Source, behind, compare, table},
     generate,
     measure::{SEEDS, View, measure},
@@ -58,6 +59,8 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Measure what tightening adds while a service is under attack
+    Tightening,
     /// Train the model that is shipped, on seeds of its own
     Train {
         /// Where to [default: standard output]
@@ -137,6 +140,10 @@ fn main() -> Result<()> {
             let measured = attacked::measure(&[seed]);
             print!("{}", measured.tables());
             complain(&measured.missed())
+        }
+        Task::Tightening => {
+            print!("{}", tightening::measure(&SEEDS).table());
+            Ok(())
         }
         Task::Measure { into } => measure_all(into),
         Task::Train { out } => train_shipped(out),
@@ -255,6 +262,8 @@ fn measure_all(into: Option<PathBuf>) -> Result<()> {
     let attacked = attacked::measure(&SEEDS);
     text.push_str(&format!("### Under attack\n\n{}\n", attacked.tables()));
     missed.extend(attacked.missed());
+    let effect = tightening::measure(&SEEDS);
+    text.push_str(&format!("### What tightening adds\n\n{}\n", effect.table()));
     match into {
         None => print!("{text}"),
         Some(path) => {

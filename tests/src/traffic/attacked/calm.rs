@@ -59,16 +59,16 @@ impl Calm {
         }
     }
 
-    /// What people do, and nobody else.
-    pub(super) fn attempts(self, seed: u64) -> Vec<Attempt> {
-        let people = if self == Self::Small { 200 } else { 5_000 };
+    /// What so many people do, and nobody else.
+    pub(super) fn attempts(self, seed: u64, people: u32) -> Vec<Attempt> {
+        let people = if self == Self::Small { 200 } else { people };
         let mut attempts = live(seed, people, self.days());
         let mut chance = Chance::new(seed ^ 0xca1f);
         match self {
             Self::Ordinary | Self::Small => {}
             Self::Mailing => {
                 let from = START_MS + 9 * DAY_MS + 10 * HOUR_MS;
-                let others = live(seed + ADDED, 25_000, 10);
+                let others = live(seed + ADDED, 5 * people, 10);
                 let invited = others.into_iter().filter(|one| {
                     (from..from + 6 * HOUR_MS).contains(&one.time_ms) && one.truth == Truth::Person
                 });
@@ -100,7 +100,7 @@ impl Calm {
                 !(80..116).contains(&hour) && !(200..203).contains(&hour)
             }),
             Self::Growth => {
-                let others = live(seed + ADDED, 15_000, self.days());
+                let others = live(seed + ADDED, 3 * people, self.days());
                 let from = START_MS + 7 * DAY_MS;
                 attempts.extend(others.into_iter().filter(|one| one.time_ms >= from));
             }
