@@ -24,6 +24,7 @@ pub mod networks;
 mod places;
 mod proxied;
 mod raw;
+pub mod receivers;
 mod sections;
 mod service;
 mod services;
@@ -273,6 +274,8 @@ mod mistakes_tests;
 mod proxied_mistakes_tests;
 #[cfg(test)]
 mod proxied_tests;
+#[cfg(test)]
+mod receivers_tests;
 #[cfg(test)]
 mod sign_ins_tests;
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use http::Uri;
 
-use super::Certificate;
+use super::{
+    Certificate,
+    receivers::{Datadog, EventBridge, Otlp, Sentinel, SplunkHec},
+};
 use crate::journal::filter::Filter;
 
 /// One stream.
@@ -50,6 +53,16 @@ pub enum StreamKind {
     File(StreamFile),
     /// Standard Webhooks.
     Webhook(Webhook),
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(SplunkHec),
+    /// OpenTelemetry.
+    Otlp(Otlp),
+    /// Amazon EventBridge.
+    EventBridge(EventBridge),
+    /// Datadog.
+    Datadog(Datadog),
+    /// Microsoft Sentinel.
+    Sentinel(Sentinel),
 }
 
 /// The shape of an event.
@@ -58,6 +71,10 @@ pub enum StreamFormat {
     /// Okta's System Log.
     #[default]
     Okta,
+    /// Elastic Common Schema.
+    Ecs,
+    /// Open Cybersecurity Schema Framework.
+    Ocsf,
 }
 
 /// Where a new stream begins.
@@ -175,6 +192,13 @@ impl Stream {
             StreamKind::Syslog(syslog) => syslog.transport.to_string(),
             StreamKind::File(file) => file.path.display().to_string(),
             StreamKind::Webhook(webhook) => webhook.remote.to_string(),
+            StreamKind::SplunkHec(collector) => collector.remote.to_string(),
+            StreamKind::Otlp(collector) => collector.remote.to_string(),
+            StreamKind::EventBridge(bus) => format!("{} {}", bus.remote, bus.bus),
+            StreamKind::Datadog(intake) => intake.remote.to_string(),
+            StreamKind::Sentinel(sentinel) => {
+                format!("{} {}", sentinel.remote, sentinel.stream_name)
+            }
         }
     }
 }
@@ -187,19 +211,30 @@ impl StreamKind {
             Self::Syslog(_) => "syslog",
             Self::File(_) => "file",
             Self::Webhook(_) => "webhook",
+            Self::SplunkHec(_) => "splunk-hec",
+            Self::Otlp(_) => "otlp",
+            Self::EventBridge(_) => "eventbridge",
+            Self::Datadog(_) => "datadog",
+            Self::Sentinel(_) => "sentinel",
         }
     }
 }
 
 impl StreamFormat {
     /// The words in the configuration.
-    pub const WORDS: [(&'static str, Self); 1] = [("okta", Self::Okta)];
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("okta", Self::Okta),
+        ("ecs", Self::Ecs),
+        ("ocsf", Self::Ocsf),
+    ];
 
     /// The word in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Okta => "okta",
+            Self::Ecs => "ecs",
+            Self::Ocsf => "ocsf",
         }
     }
 }

@@ -40,9 +40,10 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 pub(crate) use self::{
+    catalogue::{Kind, Subject},
     filter::Filter,
     ids::Ids,
-    log_event::Facts,
+    log_event::{Facts, address},
     reader::{Entry, Reader},
     search::{Cursor, Order, Page, Query},
 };

@@ -39,7 +39,6 @@ pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// The first of it.
-    #[allow(dead_code, reason = "for kinds that answer in it, which come next")]
     pub(crate) body: Bytes,
 }
 

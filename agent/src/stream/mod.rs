@@ -35,7 +35,7 @@ use tracing::error;
 
 pub(crate) use self::board::Board;
 pub use self::board::{StreamHealth, StreamState};
-pub(crate) use self::kinds::webhook_secret;
+pub(crate) use self::kinds::{aws_profile, webhook_secret};
 use self::source::Source;
 use crate::{
     clock::Clock,

@@ -76,7 +76,8 @@ async fn send(
     match sink.send(&[item]).await {
         Answer::Accepted => Ok((id, "accepted")),
         Answer::Handed => Ok((id, confirmed(&mut *sink).await?)),
-        Answer::Partly { what, .. }
+        Answer::AcceptedBut { what, .. }
+        | Answer::Partly { what, .. }
         | Answer::Retry { what, .. }
         | Answer::Broken { what }
         | Answer::Paused { what, .. }

@@ -346,6 +346,11 @@ impl Task {
             }
         };
         self.count(&answer);
+        if let Answer::AcceptedBut { rejected, what } = &answer {
+            // Nobody knows which: there is nothing to put among the dead letters, only their number.
+            self.place.count(*rejected, 0);
+            self.teller.dead(*rejected, what, self.place.cursor.dead);
+        }
         self.chance = self
             .chance
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -366,7 +371,7 @@ impl Task {
     fn count(&self, answer: &Answer) {
         let flight: Vec<usize> = self.delivery.flight().map(|item| item.bytes).collect();
         let taken = |index: usize| match answer {
-            Answer::Accepted | Answer::Handed => true,
+            Answer::Accepted | Answer::AcceptedBut { .. } | Answer::Handed => true,
             Answer::Partly { failed, .. } => !failed.contains(&index),
             Answer::Poison {
                 index: bad,
@@ -379,6 +384,9 @@ impl Task {
         for (_, length) in flight.iter().enumerate().filter(|(index, _)| taken(*index)) {
             events = events.saturating_add(1);
             bytes = bytes.saturating_add(u64::try_from(*length).unwrap_or(u64::MAX));
+        }
+        if let Answer::AcceptedBut { rejected, .. } = answer {
+            events = events.saturating_sub(*rejected);
         }
         if events == 0 {
             return;

@@ -1,7 +1,12 @@
 //! `[[stream]]`: what each table says. Keys of one kind are mistakes in another.
 
+mod datadog;
+mod eventbridge;
 mod file;
+mod otlp;
 mod remote;
+mod sentinel;
+mod splunk_hec;
 mod syslog;
 mod webhook;
 
@@ -43,6 +48,8 @@ struct Defaults {
     events_max: usize,
     bytes_max: usize,
     flush: Duration,
+    /// The most that the receiver takes at a time.
+    most: (usize, usize),
 }
 
 /// Those that are known.
@@ -65,6 +72,36 @@ const KINDS: &[Kind] = &[
         defaults: HTTP,
         read: webhook::read,
     },
+    Kind {
+        word: "splunk-hec",
+        keys: splunk_hec::KEYS,
+        defaults: HTTP,
+        read: splunk_hec::read,
+    },
+    Kind {
+        word: "otlp",
+        keys: otlp::KEYS,
+        defaults: HTTP,
+        read: otlp::read,
+    },
+    Kind {
+        word: "eventbridge",
+        keys: eventbridge::KEYS,
+        defaults: eventbridge::DEFAULTS,
+        read: eventbridge::read,
+    },
+    Kind {
+        word: "datadog",
+        keys: datadog::KEYS,
+        defaults: datadog::DEFAULTS,
+        read: datadog::read,
+    },
+    Kind {
+        word: "sentinel",
+        keys: sentinel::KEYS,
+        defaults: sentinel::DEFAULTS,
+        read: sentinel::read,
+    },
 ];
 
 /// Where a batch costs nothing, events do not wait for it.
@@ -72,12 +109,14 @@ const QUICK: Defaults = Defaults {
     events_max: 2_000,
     bytes_max: 4 << 20,
     flush: Duration::from_millis(100),
+    most: (EVENTS_MAX, BYTES_MAX),
 };
 /// Where each batch is a request.
 const HTTP: Defaults = Defaults {
     events_max: 500,
     bytes_max: 1 << 20,
     flush: Duration::from_millis(500),
+    most: (EVENTS_MAX, BYTES_MAX),
 };
 
 /// Streams there may be.
@@ -124,6 +163,7 @@ fn stream(table: &mut Table<'_>, base: &Path) -> Option<Stream> {
     let name = name(table);
     let kind = kind(table);
     let defaults = kind.map_or(HTTP, |kind| kind.defaults);
+    let (events_most, bytes_most) = defaults.most;
     let format = table.choice("format", &StreamFormat::WORDS);
     let from = [("now", StreamStart::Now), ("oldest", StreamStart::Oldest)];
     let stream = Stream {
@@ -132,8 +172,8 @@ fn stream(table: &mut Table<'_>, base: &Path) -> Option<Stream> {
         filter: filter(table),
         enabled: table.flag("enabled", true),
         from: table.choice("from", &from),
-        batch_events_max: table.count("batch_events_max", 1..=EVENTS_MAX, defaults.events_max),
-        batch_bytes_max: table.count("batch_bytes_max", 1_024..=BYTES_MAX, defaults.bytes_max),
+        batch_events_max: table.count("batch_events_max", 1..=events_most, defaults.events_max),
+        batch_bytes_max: table.count("batch_bytes_max", 1_024..=bytes_most, defaults.bytes_max),
         flush: table.time(
             "flush",
             Duration::from_millis(10)..=60 * SECOND,

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use http::Uri;
+
 use super::super::{
     Certificate,
     error::shown,
@@ -19,19 +21,103 @@ pub(super) const TLS_KEYS: [&str; 4] = ["ca_file", "certificate", "key", "server
 pub(super) fn remote(table: &Table<'_>, base: &Path) -> Option<Remote> {
     let node = table.required("url", "\"https://…\"");
     let uri = node.as_ref().and_then(feeds::url);
+    checked(table, base, node.as_ref(), uri)
+}
+
+/// The same, where there is a server that everybody uses.
+pub(super) fn remote_or(table: &Table<'_>, base: &Path, usual: &str) -> Option<Remote> {
+    let node = table.get("url");
+    let uri = match &node {
+        Some(node) => feeds::url(node),
+        None => usual.parse().ok(),
+    };
+    checked(table, base, node.as_ref(), uri)
+}
+
+fn checked(
+    table: &Table<'_>,
+    base: &Path,
+    node: Option<&Node<'_>>,
+    uri: Option<Uri>,
+) -> Option<Remote> {
     let is_tls = uri
         .as_ref()
         .is_none_or(|uri| uri.scheme_str() == Some("https"));
     let tls = client_tls(table, base, is_tls);
-    let (node, uri) = (node?, uri?);
-    let host = uri.host().unwrap_or_default();
-    if !is_tls && !is_local(host) {
+    let uri = uri?;
+    if let Some(node) = node {
+        warn_of_clear_text(node, &uri);
+    }
+    Some(Remote { uri, tls })
+}
+
+/// Events and secrets should not be readable on their way.
+pub(super) fn warn_of_clear_text(node: &Node<'_>, uri: &Uri) {
+    if uri.scheme_str() != Some("https") && !is_local(uri.host().unwrap_or_default()) {
         node.warning(
             "events are sent in clear over http",
             Some("write https".to_owned()),
         );
     }
-    Some(Remote { uri, tls })
+}
+
+/// A URL with another path. One that names a query already names too much.
+pub(super) fn with_path(node: Option<&Node<'_>>, remote: Remote, path: &str) -> Option<Remote> {
+    if remote.uri.query().is_some() {
+        if let Some(node) = node {
+            node.error(
+                "has a query, which is not used here",
+                Some("remove what is behind the ?".to_owned()),
+            );
+        }
+        return None;
+    }
+    let mut parts = remote.uri.into_parts();
+    parts.path_and_query = path.parse().ok();
+    Some(Remote {
+        uri: Uri::from_parts(parts).ok()?,
+        tls: remote.tls,
+    })
+}
+
+/// A required file with a secret on one line.
+pub(super) fn required_secret(table: &Table<'_>, base: &Path, key: &str) -> Option<PathBuf> {
+    let node = table.required(key, "\"siem.secret\"")?;
+    secret_file(&node, base, |_| Ok(()))
+}
+
+/// A word of `1..=bytes_max` printable characters without spaces, where one is given.
+pub(super) fn word(table: &Table<'_>, key: &str, bytes_max: usize) -> Option<String> {
+    let node = table.get(key)?;
+    checked_word(&node, bytes_max)
+}
+
+/// The same, where it cannot be left out.
+pub(super) fn required_word(
+    table: &Table<'_>,
+    key: &str,
+    example: &str,
+    bytes_max: usize,
+) -> Option<String> {
+    let node = table.required(key, example)?;
+    checked_word(&node, bytes_max)
+}
+
+fn checked_word(node: &Node<'_>, bytes_max: usize) -> Option<String> {
+    let text = node.string()?;
+    let fits =
+        (1..=bytes_max).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
+    if !fits {
+        node.error(
+            format!(
+                "\"{}\" is not 1 to {bytes_max} printable characters without spaces",
+                shown(text)
+            ),
+            None,
+        );
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// TLS towards a server; `is_used` says whether there is any.

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Answer {
     /// It has all of them.
     Accepted,
+    /// It has taken the flight and thrown some of it away, and does not say which: nothing is sent again.
+    AcceptedBut {
+        /// How many.
+        rejected: u64,
+        what: String,
+    },
     /// All were handed over, and whether they arrive shows later: the sink confirms.
     Handed,
     /// It has some; those at the indices of `failed` not.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for EventBridge, which comes next")
-    )]
     Partly {
         /// Ascending, from 0.
         failed: Vec<usize>,

@@ -196,7 +196,7 @@ impl<P> Delivery<P> {
     /// The receiver's answer to the flight; `chance` is any number.
     pub(crate) fn answered(&mut self, answer: Answer, chance: u64) -> Step<P> {
         match answer {
-            Answer::Accepted => self.accepted(),
+            Answer::Accepted | Answer::AcceptedBut { .. } => self.accepted(),
             Answer::Handed => self.handed(),
             Answer::Partly {
                 failed,
