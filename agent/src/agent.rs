@@ -13,6 +13,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    api::Api,
     clock::Clock,
     config::{Config, Interfaces},
     control::{Command, EventFeed, roles::Roles, server},
@@ -81,18 +82,14 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         clock,
         geo: places.databases(),
     };
-    let beside = Beside::start(&mut keeper, learned, &outcomes, wiring)?;
-
     let (commands, received) = mpsc::channel(COMMANDS_QUEUED_MAX);
-    let (ended_sender, ended) = oneshot::channel();
-    let thread = thread::Builder::new()
-        .name("keeper".to_owned())
-        .spawn(move || {
-            let outcome = keep(keeper, received, works);
-            // The main thread may be gone already.
-            let _ = ended_sender.send(());
-            outcome
-        })?;
+    let outside = Outside {
+        outcomes: &outcomes,
+        commands: commands.clone(),
+    };
+    let beside = Beside::start(&mut keeper, learned, outside, wiring)?;
+
+    let (thread, ended) = start_keeper(keeper, received, works)?;
     // Whoever may connect to the control socket is read by this thread.
     privileges::drop_all()?;
     runtime.block_on(async {
@@ -121,19 +118,29 @@ struct Beside {
     fetching: feeds::Feeds,
     lapi: Lapi,
     metrics: Metrics,
+    api: Api,
+}
+
+/// How those who work beside the keeper hear of others and are heard.
+struct Outside<'a> {
+    outcomes: &'a Outcomes,
+    commands: mpsc::Sender<Command>,
 }
 
 impl Beside {
     fn start(
         keeper: &mut Keeper,
         learned: detection::Opened,
-        outcomes: &Outcomes,
+        outside: Outside<'_>,
         wiring: detection::Wiring,
     ) -> anyhow::Result<Self> {
         let (clock, feed) = (wiring.clock, wiring.feed.clone());
+        let Outside { outcomes, commands } = outside;
         let records = Records::begin(keeper.config(), &feed, clock, wiring.geo.clone())?;
         let streams = stream(keeper, &records.journal, feed.clone(), clock)?;
         let lapi = serve_bouncers(keeper, wiring.snapshot.clone(), clock)?;
+        let api = Api::start(keeper.config().api.as_ref(), commands, feed.clone(), clock)?;
+        keeper.command_api(api.orders());
         let sources = sources(&learned, outcomes, feed.clone(), clock);
         let fetching = fetch(keeper, wiring.work.clone(), feed, clock)?;
         let metrics = Metrics::start(keeper.config().metrics.clone(), wiring.work.clone())?;
@@ -148,6 +155,7 @@ impl Beside {
             fetching,
             lapi,
             metrics,
+            api,
         })
     }
 
@@ -157,6 +165,7 @@ impl Beside {
         self.lapi.stop();
         self.streams.stop();
         self.metrics.stop();
+        self.api.stop();
         self.detection.stop()?;
         Ok(self.records)
     }
@@ -310,6 +319,27 @@ fn listener(runtime: &runtime::Runtime, socket: &Path) -> anyhow::Result<UnixLis
 
 fn single_threaded() -> std::io::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// The keeper on a thread of its own, and a signal that comes when it ends.
+fn start_keeper(
+    keeper: Keeper,
+    commands: mpsc::Receiver<Command>,
+    works: mpsc::Receiver<Work>,
+) -> anyhow::Result<(
+    thread::JoinHandle<anyhow::Result<()>>,
+    oneshot::Receiver<()>,
+)> {
+    let (ended_sender, ended) = oneshot::channel();
+    let thread = thread::Builder::new()
+        .name("keeper".to_owned())
+        .spawn(move || {
+            let outcome = keep(keeper, commands, works);
+            // The main thread may be gone already.
+            let _ = ended_sender.send(());
+            outcome
+        })?;
+    Ok((thread, ended))
 }
 
 /// The keeper's thread.

@@ -17,7 +17,7 @@ mod outcome;
 mod question;
 mod spoe;
 mod supervise;
-mod timed;
+pub(crate) mod timed;
 
 pub(crate) use supervise::{EndpointState, Endpoints};
 

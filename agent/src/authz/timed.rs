@@ -19,11 +19,11 @@ use tokio::{
 
 /// Whether a request has begun to arrive. Set by the stream, cleared by whoever answers.
 #[derive(Debug, Default)]
-pub(super) struct Phase(AtomicBool);
+pub(crate) struct Phase(AtomicBool);
 
 impl Phase {
     /// The request has been read.
-    pub(super) fn idle(&self) {
+    pub(crate) fn idle(&self) {
         self.0.store(false, Relaxed);
     }
 
@@ -38,15 +38,15 @@ impl Phase {
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(crate) struct Times {
     /// From the first byte of a request to the last of its head, and for the caller to take an answer.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// Without a request.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// See the module.
-pub(super) struct Timed<S> {
+pub(crate) struct Timed<S> {
     stream: S,
     /// `None` where only silence counts.
     phase: Option<Arc<Phase>>,
@@ -60,7 +60,7 @@ pub(super) struct Timed<S> {
 }
 
 impl<S> Timed<S> {
-    pub(super) fn new(stream: S, phase: Option<Arc<Phase>>, times: Times) -> Self {
+    pub(crate) fn new(stream: S, phase: Option<Arc<Phase>>, times: Times) -> Self {
         Self {
             stream,
             phase,

@@ -21,6 +21,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod token;
 mod train;
 mod verify;
 mod zone;
@@ -99,6 +100,8 @@ enum Subcommands {
     Replay(replay::Replay),
     /// Learn from labelled logs what attacks look like
     Train(train::Train),
+    /// Tokens for the HTTP API
+    Token(token::Token),
     /// Read the configuration and its files again
     Reload,
     /// Take the programs off the interfaces: the one way to stop enforcement
@@ -179,6 +182,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Log(log) => log.execute(context),
         Subcommands::Replay(replay) => replay.execute(context),
         Subcommands::Train(train) => train.execute(context),
+        Subcommands::Token(token) => token.execute(context),
         Subcommands::Reload => simple::reload(context),
         Subcommands::Detach => simple::detach(context),
     }

@@ -6,7 +6,7 @@ mod services;
 use std::{fmt::Display, path::Path};
 
 use super::{
-    Config, Feed, List, Networks, Principals, Stream, Zone, attack, detection, duration, geo,
+    Api, Config, Feed, List, Networks, Principals, Stream, Zone, attack, detection, duration, geo,
     journal, metrics,
 };
 
@@ -151,6 +151,38 @@ fn tables(out: &mut Vec<String>, old: &Config, new: &Config) {
         (old, new) if old != new => out.push("lapi: other settings".to_owned()),
         _ => {}
     }
+    match (&old.api, &new.api) {
+        (None, Some(_)) => out.push("api on".to_owned()),
+        (Some(_), None) => out.push("api off".to_owned()),
+        (Some(old), Some(new)) => api(out, old, new),
+        (None, None) => {}
+    }
+}
+
+fn api(out: &mut Vec<String>, old: &Api, new: &Api) {
+    value(out, "api.listen", &old.listen, &new.listen);
+    value(
+        out,
+        "api.requests_per_minute",
+        &old.requests_per_minute,
+        &new.requests_per_minute,
+    );
+    if old.tls != new.tls {
+        out.push("api.tls: other files".to_owned());
+    }
+    named(
+        out,
+        "api.token",
+        &old.tokens,
+        &new.tokens,
+        |token| (&token.name, None),
+        |old, new| {
+            (old != new)
+                .then(|| format!("scopes {}", new.scopes))
+                .into_iter()
+                .collect()
+        },
+    );
 }
 
 fn value<T: PartialEq + Display>(out: &mut Vec<String>, name: &str, old: &T, new: &T) {

@@ -112,25 +112,13 @@ fn certificates(table: &Table<'_>, base: &Path, enabled: bool) -> Vec<Certificat
         let Some(inner) = element.table(&CERTIFICATE_KEYS) else {
             continue;
         };
-        let certificate = inner.required("certificate", "\"login.pem\"");
-        let key = inner.required("key", "\"login.key\"");
-        let (Some(certificate), Some(key)) = (certificate, key) else {
-            continue;
-        };
-        let (Some(certificate_file), Some(key_file)) = (certificate.file(base), key.file(base))
-        else {
-            continue;
-        };
-        let pair = Certificate {
-            certificate: certificate_file,
-            key: key_file,
-        };
-        if out.contains(&pair) {
-            element.error("is named twice", Some("remove one".to_owned()));
-        } else if enabled {
-            readable(&pair, &certificate, &key);
+        let repeated = |pair: &Certificate| out.contains(pair);
+        if let Some(pair) = pair_unless(&inner, base, enabled, repeated) {
+            if out.contains(&pair) {
+                element.error("is named twice", Some("remove one".to_owned()));
+            }
+            out.push(pair);
         }
-        out.push(pair);
     }
     if out.len() > CERTIFICATES_MAX {
         node.error(
@@ -142,6 +130,31 @@ fn certificates(table: &Table<'_>, base: &Path, enabled: bool) -> Vec<Certificat
         );
     }
     out
+}
+
+/// `certificate` and `key` of a table, looked at if they are used.
+pub(super) fn pair(table: &Table<'_>, base: &Path, used: bool) -> Option<Certificate> {
+    pair_unless(table, base, used, |_| false)
+}
+
+fn pair_unless(
+    table: &Table<'_>,
+    base: &Path,
+    used: bool,
+    known: impl Fn(&Certificate) -> bool,
+) -> Option<Certificate> {
+    let certificate = table.required("certificate", "\"login.pem\"");
+    let key = table.required("key", "\"login.key\"");
+    let (certificate, key) = (certificate?, key?);
+    let (certificate_file, key_file) = (certificate.file(base), key.file(base));
+    let pair = Certificate {
+        certificate: certificate_file?,
+        key: key_file?,
+    };
+    if used && !known(&pair) {
+        readable(&pair, &certificate, &key);
+    }
+    Some(pair)
 }
 
 /// A certificate and a key that fit together, now: both may be renewed before they are used.

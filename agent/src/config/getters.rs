@@ -100,7 +100,7 @@ fn printed(file: &Path) -> String {
 ///
 /// # Errors
 /// A sentence without the file's name.
-pub(super) fn read_small(file: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn read_small(file: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     // Looked at before it is opened: opening a FIFO would wait for a writer that may never come.
     let metadata = fs::metadata(file).map_err(|error| unreadable(&error))?;
     if metadata.is_dir() {

@@ -4,6 +4,7 @@
 //! `raw` (what was typed, with places) → `sections`, `zones`, `services`, `gateway`, `endpoints`, `signals` (values) →
 //! `checks` and `proxied` (what only shows when everything is read).
 
+mod api;
 mod attack;
 mod checks;
 mod detection;
@@ -45,9 +46,11 @@ use std::{
 };
 
 pub use self::journal::JournalSettings;
+pub use api::{Api, ApiToken, Scopes};
 pub use detection::DetectionSettings;
 pub use endpoint::{Endpoint, Listen, PeerSource, Profile};
 pub(crate) use feeds::read_key;
+pub(crate) use getters::read_small;
 
 pub use error::{Mistake, Mistakes, Severity};
 pub use feed::{Feed, Lapi};
@@ -124,6 +127,8 @@ pub struct Config {
     pub feeds: Vec<Feed>,
     /// The CrowdSec local API that is served; absent if none is.
     pub lapi: Option<Lapi>,
+    /// The HTTP API; absent if it is off.
+    pub api: Option<Api>,
     /// Logs that are followed, in the order of the file; names are unique.
     pub signals: Vec<SignalSource>,
     /// Streams in the order of the file; names are unique.
@@ -212,6 +217,7 @@ impl Default for Config {
             endpoints: Vec::new(),
             feeds: Vec::new(),
             lapi: None,
+            api: None,
             signals: Vec::new(),
             streams: Vec::new(),
             warnings: Vec::new(),

@@ -8,7 +8,7 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 use toml::de::DeTable;
 
 use super::{
-    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, attack, checks,
+    Capacity, Config, Control, EventLimits, Principals, RateLimit, Thresholds, api, attack, checks,
     detection, endpoints,
     error::shown,
     feeds, geo, journal, metrics, places, proxied,
@@ -18,7 +18,7 @@ use super::{
 use crate::policy::mode::{Mode, Refusal, Unreadable};
 
 /// Keys at the top of the file, tables included.
-pub(super) const TOP_KEYS: [&str; 25] = [
+pub(super) const TOP_KEYS: [&str; 26] = [
     "mode",
     "interfaces",
     "socket",
@@ -42,6 +42,7 @@ pub(super) const TOP_KEYS: [&str; 25] = [
     "endpoint",
     "feed",
     "lapi",
+    "api",
     "signal",
     "stream",
 ];
@@ -101,6 +102,7 @@ pub(super) fn read(source: &Source<'_>, tree: &DeTable<'_>, base: &Path) -> Conf
         feeds: feeds.into_iter().map(|typed| typed.value).collect(),
         lapi: feeds::lapi(&top, base),
         streams: streams.into_iter().map(|typed| typed.value).collect(),
+        api: api::api(&top, base),
         ..config
     }
 }

@@ -113,6 +113,7 @@ impl Connection {
         let command = Command {
             request: envelope.request,
             peer: self.peer,
+            token: None,
             ssh_peers,
             reply,
         };

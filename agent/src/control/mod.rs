@@ -14,6 +14,7 @@ pub mod server;
 pub mod ssh;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod zones;
 
 pub use feed::EventFeed;
 pub use protocol::{

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::zones::ZoneDraft;
 use crate::policy::{decision::Origin, mode::Mode, prefix::parse_network, request::HeaderLine};
 
 /// What can be asked of the agent. Durations are milliseconds.
@@ -74,6 +75,37 @@ pub enum Request {
     ZoneShow {
         /// Its name.
         name: String,
+    },
+    /// The zones with their ids, those of the configuration and those that were made: [`super::zones::ZoneFacts`].
+    ZoneFacts,
+    /// Makes a zone, or gives one that was made another content: [`super::zones::ZoneFact`].
+    ZonePut {
+        /// Which one; a new one, if absent.
+        #[serde(default)]
+        id: Option<String>,
+        /// What it becomes.
+        zone: ZoneDraft,
+    },
+    /// Switches a zone that was made on or off: [`super::zones::ZoneFact`].
+    ZoneActive {
+        /// Which one.
+        id: String,
+        /// Whether it counts.
+        active: bool,
+    },
+    /// Removes a zone that was made.
+    ZoneDelete {
+        /// Which one.
+        id: String,
+    },
+    /// The mode and the exempt zones; sets what is named: [`super::zones::Threats`].
+    Threats {
+        /// The mode to set.
+        #[serde(default)]
+        set: Option<Mode>,
+        /// The ids of all zones that are exempt.
+        #[serde(default)]
+        exempt: Option<Vec<String>>,
     },
     /// The feeds: [`super::report::FeedRows`].
     FeedList,
@@ -288,6 +320,8 @@ pub struct Command {
     pub request: Request,
     /// Who asks.
     pub peer: Peer,
+    /// The API token that asks, by its name, where it is not an account of this host.
+    pub token: Option<String>,
     /// Where the asking operator's SSH sessions come from (canonical addresses).
     pub ssh_peers: Vec<IpAddr>,
     /// Where the answer goes. Dropping it unanswered is reported as an internal failure.
@@ -317,6 +351,11 @@ impl Request {
             | Self::List { .. }
             | Self::ZoneList
             | Self::ZoneShow { .. }
+            | Self::ZoneFacts
+            | Self::Threats {
+                set: None,
+                exempt: None,
+            }
             | Self::Explain { .. }
             | Self::Verify
             | Self::Report { .. }
@@ -328,6 +367,10 @@ impl Request {
             | Self::Events { .. } => Role::Reader,
             Self::Mode { set: Some(_), .. }
             | Self::ModeConfirm
+            | Self::ZonePut { .. }
+            | Self::ZoneActive { .. }
+            | Self::ZoneDelete { .. }
+            | Self::Threats { .. }
             | Self::Block { .. }
             | Self::Unblock { .. }
             | Self::Exempt { .. }

@@ -45,9 +45,14 @@ impl Keeper {
         let Command {
             request,
             peer,
+            token,
             ssh_peers,
             reply,
         } = command;
+        let actor = match token {
+            Some(token) => format!("token {token}"),
+            None => actor(peer),
+        };
         let request = match request {
             Request::Report {
                 what: ReportKind::Impact,
@@ -56,23 +61,23 @@ impl Keeper {
             } => return self.ask_impact(limit, since_ms, reply),
             Request::FeedRefresh { name, force } => return self.refresh_feed(name, force, reply),
             Request::StreamTest { name } => {
-                return self.wish_stream(name, What::Test, actor(peer), reply);
+                return self.wish_stream(name, What::Test, actor, reply);
             }
             Request::StreamReplay { name, since_ms } => {
                 let what = What::Replay { since_ms };
-                return self.wish_stream(name, what, actor(peer), reply);
+                return self.wish_stream(name, what, actor, reply);
             }
             Request::AttackStatus => return self.ask_attacks(reply),
             Request::AttackStart { service, for_ms } => {
-                return self.say_attack(service, true, for_ms, actor(peer), reply);
+                return self.say_attack(service, true, for_ms, actor, reply);
             }
             Request::AttackEnd { service, for_ms } => {
-                return self.say_attack(service, false, for_ms, actor(peer), reply);
+                return self.say_attack(service, false, for_ms, actor, reply);
             }
             request => request,
         };
         // Whoever asked may be gone; what was asked for is done all the same.
-        drop(reply.send(self.answer(request, peer, &ssh_peers)));
+        drop(reply.send(self.answer(request, &actor, &ssh_peers)));
     }
 
     /// Whether the agent should end.
@@ -80,8 +85,7 @@ impl Keeper {
         self.done
     }
 
-    fn answer(&mut self, request: Request, peer: Peer, ssh_peers: &[IpAddr]) -> Answer {
-        let actor = actor(peer);
+    fn answer(&mut self, request: Request, actor: &str, ssh_peers: &[IpAddr]) -> Answer {
         match request {
             Request::Status => data(self.status().map_err(internal)?),
             Request::Mode { set: None, .. } => data(self.mode_report()),
@@ -93,9 +97,9 @@ impl Keeper {
                 if mode == Mode::Block && confirm_within_ms.is_none() {
                     self.protect_session(ssh_peers)?;
                 }
-                self.set_mode(mode, for_ms, confirm_within_ms, &actor)
+                self.set_mode(mode, for_ms, confirm_within_ms, actor)
             }
-            Request::ModeConfirm => self.confirm_mode(&actor),
+            Request::ModeConfirm => self.confirm_mode(actor),
             Request::Block {
                 prefix,
                 for_ms,
@@ -107,43 +111,33 @@ impl Keeper {
                     self.protect(prefix.networks(), ssh_peers)?;
                 }
                 let reason = reason.unwrap_or_else(|| "operator".to_owned());
-                let author = self.author(&actor, for_ms);
+                let author = self.author(actor, for_ms);
                 let made = prefix
                     .networks()
                     .iter()
                     .map(|net| Decision::block(*net, score.unwrap_or(SCORE_MAX), &reason, author))
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(usage)?;
-                self.decide(made, &actor)
+                self.decide(made, actor)
             }
-            Request::Exempt { prefix, for_ms } => {
-                let author = self.author(&actor, for_ms);
-                let made = prefix
-                    .networks()
-                    .iter()
-                    .map(|net| Decision::exempt(*net, "operator", author))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(usage)?;
-                self.decide(made, &actor)
-            }
-            Request::Unblock { prefix } => self.undecide(prefix.networks(), &actor),
+            Request::Exempt { prefix, for_ms } => self.exempt(prefix.networks(), for_ms, actor),
+            Request::Unblock { prefix } => self.undecide(prefix.networks(), actor),
             Request::List { origin, reason } => data(self.listing(origin, reason.as_deref())),
             Request::ZoneList => data(self.zone_rows()),
-            Request::ZoneShow { name } => match self.zone_detail(&name) {
-                Some(zone) => data(zone),
-                None => Err(Failure::new(
-                    FailureKind::NotFound,
-                    format!("there is no zone \"{name}\"; `edgeward zone list` shows them"),
-                )),
-            },
+            Request::ZoneShow { name } => self.zone_shown(&name),
+            request @ (Request::ZoneFacts
+            | Request::ZonePut { .. }
+            | Request::ZoneActive { .. }
+            | Request::ZoneDelete { .. }
+            | Request::Threats { .. }) => self.zones_asked(request, actor),
             Request::FeedList => data(self.feed_rows()),
             Request::FeedShow { name } => self.feed_row(&name),
             Request::StreamList => data(self.stream_rows()),
             request @ Request::Explain { .. } => self.explained(request),
             Request::Report { what, limit, .. } => self.reported(what, limit),
             Request::Verify => data(self.verify().map_err(internal)?),
-            Request::Reload => self.reload(&actor),
-            Request::Detach => self.detach(&actor),
+            Request::Reload => self.reload(actor),
+            Request::Detach => self.detach(actor),
             Request::StreamTest { .. }
             | Request::StreamReplay { .. }
             | Request::FeedRefresh { .. }
@@ -155,6 +149,26 @@ impl Keeper {
             Request::AttackStatus | Request::AttackStart { .. } | Request::AttackEnd { .. } => {
                 Err(detection_busy())
             }
+        }
+    }
+
+    fn exempt(&mut self, networks: &[IpNet], for_ms: Option<u64>, actor: &str) -> Answer {
+        let author = self.author(actor, for_ms);
+        let made = networks
+            .iter()
+            .map(|net| Decision::exempt(*net, "operator", author))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(usage)?;
+        self.decide(made, actor)
+    }
+
+    fn zone_shown(&self, name: &str) -> Answer {
+        match self.zone_detail(name) {
+            Some(zone) => data(zone),
+            None => Err(Failure::new(
+                FailureKind::NotFound,
+                format!("there is no zone \"{name}\"; `edgeward zone list` shows them"),
+            )),
         }
     }
 
@@ -194,7 +208,7 @@ impl Keeper {
         }
     }
 
-    fn protect(&self, targets: &[IpNet], ssh_peers: &[IpAddr]) -> Result<(), Failure> {
+    pub(super) fn protect(&self, targets: &[IpNet], ssh_peers: &[IpAddr]) -> Result<(), Failure> {
         let objection = targets
             .iter()
             .find_map(|net| guard::objection(net, ssh_peers, &self.config));

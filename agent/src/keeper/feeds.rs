@@ -11,6 +11,7 @@ use super::{
     commands::{Answer, data},
 };
 use crate::{
+    api,
     config::Config,
     control::{Failure, FailureKind, report::FeedRows},
     datapath::netlink,
@@ -216,6 +217,7 @@ impl Keeper {
             .filter_map(|state| Some(format!("feed \"{}\" {}", state.name, state.error?)))
             .chain(lapi)
             .chain(metrics)
+            .chain(self.api.as_ref().and_then(api::Orders::problem))
             .collect()
     }
 

@@ -10,6 +10,7 @@ mod decisions;
 mod feeds;
 mod guard;
 mod kernel_events;
+mod made;
 mod measured;
 mod published;
 mod report;
@@ -19,6 +20,7 @@ mod timers;
 mod verify;
 mod wanted;
 mod work;
+mod zones;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,8 +38,9 @@ pub(crate) use self::{
     kernel_events::{EventContext, forward},
     work::{Detected, WORK_QUEUED_MAX, Work},
 };
-use self::{feeds::Feeds, measured::Detections, published::Published};
+use self::{feeds::Feeds, made::Made, measured::Detections, published::Published};
 use crate::{
+    api,
     clock::Clock,
     config::{Config, Interfaces},
     control::{EventFeed, roles::Roles},
@@ -56,12 +59,14 @@ use crate::{
     },
     random,
     signal::{outcomes::Outcomes, sources::Sources},
-    store::{ModeOrigin, ModeState, Store},
+    store::{MadeZone, ModeOrigin, ModeState, Store},
 };
 
 /// Everything the agent decides with.
 pub(crate) struct Keeper {
+    /// Zones that were made stand behind the configuration's own.
     config: Config,
+    made: Made,
     /// From the command line; beats the configuration's, also after a reload.
     interfaces: Option<Interfaces>,
     store: Store,
@@ -94,6 +99,8 @@ pub(crate) struct Keeper {
     metrics: Option<metrics::Orders>,
     /// Reputations by detector.
     detections: Detections,
+    /// How the HTTP API is reached; absent until it runs.
+    api: Option<api::Orders>,
     /// How detection is reached; absent until it runs.
     detection: Option<Orders>,
     /// How whoever opens databases of places is reached; absent until it runs.
@@ -153,8 +160,10 @@ impl Keeper {
             decisions.insert(decision.key(), decision);
         })?;
         let classes = Classes::load(datapath.classes()?);
+        let (config, made) = with_made(config, store.zones()?, &mut notices);
         let mut keeper = Self {
             config,
+            made,
             interfaces,
             store,
             decisions,
@@ -178,6 +187,7 @@ impl Keeper {
             streams: None,
             metrics: None,
             detections: Detections::default(),
+            api: None,
             detection: None,
             geo: None,
             attacked: BTreeSet::new(),
@@ -224,6 +234,11 @@ impl Keeper {
     /// From now on databases of places are those of the configuration.
     pub(crate) fn command_geo(&mut self, orders: geo::Orders) {
         self.geo = Some(orders);
+    }
+
+    /// From now on the API is told of reloads.
+    pub(crate) fn command_api(&mut self, orders: api::Orders) {
+        self.api = Some(orders);
     }
 
     /// From now on logs are followed as the configuration says.
@@ -416,6 +431,20 @@ fn at(decisions: &BTreeMap<Key, Decision>, prefix: IpNet) -> impl Iterator<Item 
         .range(first..)
         .take_while(move |(key, _)| key.prefix == prefix)
         .map(|(_, decision)| decision)
+}
+
+/// The configuration with the zones that were made.
+fn with_made(
+    mut config: Config,
+    zones: Vec<MadeZone>,
+    notices: &mut Vec<String>,
+) -> (Config, Made) {
+    let mut made = Made::new(zones);
+    for note in made.join(&mut config) {
+        warn!("{note}");
+        notices.push(note);
+    }
+    (config, made)
 }
 
 /// The operator's last word, or the configuration's on a first start.

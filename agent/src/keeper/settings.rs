@@ -1,6 +1,6 @@
 //! What is set as a whole: the mode, the configuration, and the way out.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde_json::json;
 use tracing::{error, info, warn};
@@ -10,7 +10,8 @@ use super::{
     commands::{Answer, data, internal, unavailable},
 };
 use crate::{
-    config::{Config, diff},
+    api,
+    config::{ApiToken, Config, diff},
     control::{Failure, FailureKind, roles::Roles},
     deferred,
     detection::{self, Order},
@@ -85,7 +86,14 @@ impl Keeper {
                 "the agent was started without a file",
             ));
         };
-        let (new, roles, material) = read(&path)?;
+        let Read {
+            config: mut new,
+            roles,
+            material,
+            api,
+        } = read(&path)?;
+        let configured = self.made.configured_count();
+        let mut notes = self.made.join(&mut new);
         let changes = diff::changes(&self.config, &new);
         let restart = diff::needs_restart(&self.config, &new);
         let old = std::mem::replace(&mut self.config, new);
@@ -100,6 +108,7 @@ impl Keeper {
             Ok(change) => change,
             Err(error) => {
                 self.config = old;
+                self.made.set_configured_count(configured);
                 let again = self.reconcile().and_then(|_| self.attach());
                 if let Err(again) = again {
                     error!("the former configuration could not be restored: {again:#}");
@@ -110,10 +119,34 @@ impl Keeper {
             }
         };
         self.roles.send_replace(roles);
-        self.plan_feeds();
         self.plan_streams(actor);
         self.notices.clear();
+        notes.extend(self.tell_others(material, api));
+        if !restart.is_empty() {
+            notes.push(format!(
+                "{} take effect when the agent is started again",
+                restart.join(", ")
+            ));
+        }
+        self.notices.extend(notes.clone());
+        notes.extend(self.config.warnings.iter().map(ToString::to_string));
+        info!(?change, "reloaded {}", path.display());
+        self.announce_tokens(&old, actor);
+        self.announce("system.agent.reload", actor, json!({ "changes": changes }));
+        data(json!({
+            "changes": changes,
+            "notes": notes,
+            "entries": { "added": change.added, "changed": change.changed, "removed": change.removed },
+        }))
+    }
+
+    /// Hands a new configuration on; what does not work of it.
+    fn tell_others(&mut self, material: Material, api: Option<Arc<api::Material>>) -> Vec<String> {
         let mut notes = Vec::new();
+        self.plan_feeds();
+        if let Some(orders) = &self.api {
+            orders.set(api);
+        }
         if !self.order(Order::Set(Box::new(detection::settings(&self.config)))) {
             notes.push("detection is busy and keeps its former settings; reload again".to_owned());
         }
@@ -136,21 +169,31 @@ impl Keeper {
         if let Some(log) = self.feed.log() {
             log.set(self.config.journal);
         }
-        if !restart.is_empty() {
-            notes.push(format!(
-                "{} take effect when the agent is started again",
-                restart.join(", ")
-            ));
+        notes
+    }
+
+    /// Tokens that came or went with a reload.
+    fn announce_tokens(&self, old: &Config, actor: &str) {
+        let tokens = |config: &Config| -> Vec<ApiToken> {
+            let api = config.api.as_ref();
+            api.map(|api| api.tokens.clone()).unwrap_or_default()
+        };
+        let (old, new) = (tokens(old), tokens(&self.config));
+        for (event, those, others) in [
+            ("system.api_token.create", &new, &old),
+            ("system.api_token.revoke", &old, &new),
+        ] {
+            for token in those {
+                if !others.iter().any(|other| other.name == token.name) {
+                    let scopes = token.scopes.names();
+                    self.announce(
+                        event,
+                        actor,
+                        json!({ "token": token.name, "scopes": scopes }),
+                    );
+                }
+            }
         }
-        self.notices.extend(notes.clone());
-        notes.extend(self.config.warnings.iter().map(ToString::to_string));
-        info!(?change, "reloaded {}", path.display());
-        self.announce("system.agent.reload", actor, json!({ "changes": changes }));
-        data(json!({
-            "changes": changes,
-            "notes": notes,
-            "entries": { "added": change.added, "changed": change.changed, "removed": change.removed },
-        }))
     }
 
     /// After a reload: databases of places are those of the configuration, and all of them are looked at.
@@ -180,7 +223,15 @@ impl Keeper {
 }
 
 /// Everything that a configuration names, before any of it is in force.
-fn read(path: &Path) -> Result<(Config, Roles, Material), Failure> {
+struct Read {
+    config: Config,
+    roles: Roles,
+    material: Material,
+    api: Option<Arc<api::Material>>,
+}
+
+/// Reads it.
+fn read(path: &Path) -> Result<Read, Failure> {
     let new = Config::load(path).map_err(|mistakes| Failure {
         kind: FailureKind::Configuration,
         message: format!(
@@ -194,13 +245,18 @@ fn read(path: &Path) -> Result<(Config, Roles, Material), Failure> {
         message: format!("{} names unknown users or groups", path.display()),
         details: errors.iter().map(ToString::to_string).collect(),
     })?;
-    let material = deferred::material(&new).map_err(|error| Failure {
+    let unusable = |error: anyhow::Error| Failure {
         kind: FailureKind::Configuration,
         message: format!(
-            "{} names certificates that cannot be used; the running configuration stays",
+            "{} names certificates or tokens that cannot be used; the running configuration stays",
             path.display()
         ),
         details: vec![format!("{error:#}")],
-    })?;
-    Ok((new, roles, material))
+    };
+    Ok(Read {
+        material: deferred::material(&new).map_err(unusable)?,
+        api: api::Material::read(new.api.as_ref()).map_err(unusable)?,
+        config: new,
+        roles,
+    })
 }

@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A body out of pieces of text.
-pub(super) struct Pieces(Box<dyn Iterator<Item = String> + Send>);
+pub(crate) struct Pieces(Box<dyn Iterator<Item = String> + Send>);
 
 impl Body for Pieces {
     type Data = Bytes;
@@ -37,7 +37,7 @@ impl Body for Pieces {
 }
 
 /// An answer of JSON.
-pub(super) fn json(
+pub(crate) fn json(
     status: StatusCode,
     pieces: impl Iterator<Item = String> + Send + 'static,
 ) -> Response<Pieces> {

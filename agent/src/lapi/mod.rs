@@ -4,7 +4,7 @@
 //! out, and nothing while the mode is not block. Each bouncer has a key of its own, and what it was told last is
 //! remembered for it.
 
-mod answer;
+pub(crate) mod answer;
 mod list;
 
 use std::{
@@ -374,10 +374,10 @@ impl State {
 }
 
 /// The parameters of a query.
-struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs
@@ -389,7 +389,7 @@ impl Query {
         )
     }
 
-    fn first(&self, name: &str) -> Option<String> {
+    pub(crate) fn first(&self, name: &str) -> Option<String> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone())
     }
@@ -443,7 +443,7 @@ fn unescaped(text: &str) -> String {
 }
 
 /// Whether two keys are the same, in a time that depends on their lengths alone.
-fn is_same(key: &[u8], given: &[u8]) -> bool {
+pub(crate) fn is_same(key: &[u8], given: &[u8]) -> bool {
     let differences = key.iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
     key.len() == given.len() && std::hint::black_box(differences) == 0
 }

@@ -13,6 +13,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ use crate::policy::decision::{Decision, Key};
 pub use error::StoreError;
 pub use mode::{ModeOrigin, ModeState, Revert};
 pub use recover::Recovered;
+pub use zones::MadeZone;
 
 /// The state directory's database, open and locked for this process.
 #[derive(Debug)]
@@ -183,6 +185,31 @@ impl Store {
             what: format!("the mode cannot be written: {error}"),
         })?;
         self.set_setting(mode::SETTING, &text)
+    }
+
+    /// The zones that were made while the agent ran.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or holds what this version does not know.
+    pub fn zones(&self) -> Result<Vec<MadeZone>, StoreError> {
+        let Some(text) = self.setting(zones::SETTING)? else {
+            return Ok(Vec::new());
+        };
+        serde_json::from_str(&text).map_err(|error| StoreError::Corrupt {
+            path: self.path.clone(),
+            cause: format!("the stored zones cannot be read: {error}"),
+        })
+    }
+
+    /// Writes all of them, in one step. On disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk is full or refuses; nothing has changed then.
+    pub fn set_zones(&mut self, zones: &[MadeZone]) -> Result<(), StoreError> {
+        let text = serde_json::to_string(zones).map_err(|error| StoreError::Invalid {
+            what: format!("the zones cannot be written: {error}"),
+        })?;
+        self.set_setting(zones::SETTING, &text)
     }
 
     /// A setting's text, or none if it was never set.
