@@ -15,7 +15,6 @@ mod invariants;
 mod lab;
 mod linker;
 mod lint;
-mod medallion;
 mod packages;
 mod peers;
 mod proxies;
@@ -27,6 +26,7 @@ mod test;
 mod toolchain;
 mod traffic;
 mod vm;
+mod wheels;
 
 #[derive(Parser)]
 #[command(

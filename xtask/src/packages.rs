@@ -28,6 +28,8 @@ pub(crate) const TEST: &[&str] = &[
     "python3-websockets",
     "wrk",
     "faketime",
+    "rsyslog",
+    "rsyslog-gnutls",
 ];
 
 /// What `vm` boots other kernels with.
@@ -62,6 +64,8 @@ const TRIED: &[(&str, &str)] = &[
     ("python3-websockets", "10.4-1"),
     ("wrk", "4.1.0-3+b2"),
     ("faketime", "0.9.10-2.1"),
+    ("rsyslog", "8.2302.0-1+deb12u2"),
+    ("rsyslog-gnutls", "8.2302.0-1+deb12u2"),
     ("qemu-system-x86", "1:7.2+dfsg-7+deb12u18+b3"),
     ("busybox-static", "1:1.35.0-4+deb12u1+b1"),
     ("cpio", "2.13+dfsg-7.1"),
@@ -76,6 +80,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("nghttp2-client", "h2load"),
     ("prometheus", "promtool"),
     ("python3-pip", "pip3"),
+    ("rsyslog", "rsyslogd"),
+    // A driver, which no command shows.
+    ("rsyslog-gnutls", "rsyslogd"),
     // A module, which no command shows; the interpreter at least.
     ("python3-websockets", "python3"),
     ("qemu-system-x86", "qemu-system-x86_64"),
@@ -259,4 +266,5 @@ fn quiet_services(missing: &[&str], install: impl FnOnce() -> Result<()>) -> Res
 const SERVICES: &[(&str, &str, &str)] = &[
     ("nginx-light", "nginx-common", "nginx.service"),
     ("haproxy", "haproxy", "haproxy.service"),
+    ("rsyslog", "rsyslog", "rsyslog.service"),
 ];

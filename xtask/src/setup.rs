@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::toolchain::Toolchain;
-use crate::{medallion, packages, peers, proxies};
+use crate::{packages, peers, proxies, wheels};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -49,9 +49,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Ok(folder) => println!("test: {} in {}", proxies::describe(), folder.display()),
             Err(error) => problems.push(format!("test: {error:#}")),
         }
-        match medallion::ensure() {
-            Ok(folder) => println!("test: {} in {}", medallion::describe(), folder.display()),
-            Err(error) => problems.push(format!("test: {error:#}")),
+        for set in wheels::SETS {
+            match wheels::ensure(set) {
+                Ok(folder) => println!("test: {} in {}", wheels::describe(set), folder.display()),
+                Err(error) => problems.push(format!("test: {error:#}")),
+            }
         }
         match peers::ensure() {
             Ok(folder) => println!("test: CrowdSec and fail2ban in {}", folder.display()),

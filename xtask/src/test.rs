@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tally::Tally;
 use crate::{
-    build, build_ebpf, cargo, lint, medallion, packages, peers, proxies, reproducible, shell,
+    build, build_ebpf, cargo, lint, packages, peers, proxies, reproducible, shell, wheels,
 };
 
 #[derive(clap::Args)]
@@ -82,7 +82,8 @@ fn kernel_tests(tally: &mut Tally, filter: Option<&str>) {
         return;
     }
     // The tests that need them look for them and count as skipped without (under CI: as failed).
-    for there in [proxies::ensure(), medallion::ensure(), peers::ensure()] {
+    let sets = wheels::SETS.iter().map(wheels::ensure);
+    for there in [proxies::ensure(), peers::ensure()].into_iter().chain(sets) {
         if let Err(error) = there {
             eprintln!("note: {error:#}");
         }

@@ -339,7 +339,13 @@ impl Task {
                     self.delivery.confirmed(seq);
                 }
                 match confirmed.lost {
-                    None => return self.settle(),
+                    None => {
+                        let health = self.delivery.health().clone();
+                        if health == Health::Fine {
+                            self.teller.health(&health, 0, Duration::ZERO);
+                        }
+                        return self.settle();
+                    }
                     // Nothing may be left of the flight that was not begun.
                     Some(what) => Answer::Broken { what },
                 }
@@ -387,6 +393,13 @@ impl Task {
         }
         if let Answer::AcceptedBut { rejected, .. } = answer {
             events = events.saturating_sub(*rejected);
+        }
+        if !matches!(
+            answer,
+            Answer::Accepted | Answer::AcceptedBut { .. } | Answer::Handed
+        ) {
+            self.teller
+                .show(|state| state.failed_batches = state.failed_batches.saturating_add(1));
         }
         if events == 0 {
             return;

@@ -57,8 +57,6 @@ impl Teller {
             state.error.clone_from(&error);
             state.failures = failures;
             state.next = next;
-            let has_failed = u64::from(word != StreamHealth::Ok);
-            state.failed_batches = state.failed_batches.saturating_add(has_failed);
         });
         match (health, &self.told) {
             (Health::Fine, None) => {}

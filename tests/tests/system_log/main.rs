@@ -8,7 +8,8 @@
 )]
 
 mod metrics;
+mod streams;
 
 fn main() {
-    lab::run_tests_needing([metrics::tests()].concat());
+    lab::run_tests_needing([metrics::tests(), streams::tests()].concat());
 }

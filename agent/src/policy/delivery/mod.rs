@@ -218,8 +218,12 @@ impl<P> Delivery<P> {
 
     /// What was handed over up to `seq` has arrived.
     pub(crate) fn confirmed(&mut self, seq: u64) {
+        let before = self.doubt.len();
         while self.doubt.front().is_some_and(|(_, last)| *last <= seq) {
             self.doubt.pop_front();
+        }
+        if self.doubt.len() < before {
+            self.fine();
         }
     }
 
@@ -240,8 +244,8 @@ impl<P> Delivery<P> {
         Step::go_on()
     }
 
+    /// All is well only once it is confirmed: a receiver that takes a connection may end it without a word.
     fn handed(&mut self) -> Step<P> {
-        self.fine();
         let last = self.flight.checked_sub(1);
         let ends = last.and_then(|last| Some((self.queue.front()?.seq, self.queue.get(last)?.seq)));
         self.doubt.extend(ends);

@@ -230,6 +230,7 @@ fn what_is_in_doubt_is_sent_again_after_a_break() {
     delivery.load(9, items(9..=20), 20);
     assert_eq!(next(&mut delivery)[0], 9);
     delivery.answered(Answer::Handed, 0);
+    assert_eq!(delivery.failures(), 1, "nobody has said that it arrived");
     delivery.confirmed(3);
     assert_eq!(
         delivery.settled(),
@@ -237,7 +238,8 @@ fn what_is_in_doubt_is_sent_again_after_a_break() {
         "a word about what was settled long ago"
     );
     delivery.confirmed(16);
-    assert_eq!(delivery.settled(), 16);
+    assert_eq!((delivery.settled(), delivery.failures()), (16, 0));
+    assert_eq!(delivery.health(), &Health::Fine);
 }
 
 #[test]

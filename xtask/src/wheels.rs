@@ -1,5 +1,5 @@
-//! medallion, a TAXII 2.1 server, for the tests: fetched as Python wheels that are pinned by hash in the repository, and
-//! unpacked into `target/tools/medallion`, which becomes its `PYTHONPATH`. Nothing of it is installed on the machine.
+//! Programs in Python that the tests run: fetched as wheels that are pinned by hash in the repository, and unpacked into
+//! `target/tools/NAME`, which becomes their `PYTHONPATH`. Nothing of them is installed on the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,34 @@ use anyhow::{Context, Result};
 
 use crate::{cargo, linker, proxies, shell};
 
-/// Makes sure that it is there in the pinned version; quick when it is. Returns its folder.
+/// What is fetched together.
+pub(crate) struct Set {
+    name: &'static str,
+    requirements: &'static str,
+}
+
+/// All there is.
+pub(crate) const SETS: &[Set] = &[
+    // medallion, a TAXII 2.1 server.
+    Set {
+        name: "medallion",
+        requirements: "tests/feeds-requirements.txt",
+    },
+    // Independent checkers of what streams send.
+    Set {
+        name: "streams",
+        requirements: "tests/streams-requirements.txt",
+    },
+];
+
+/// Makes sure that a set is there in the pinned versions; quick when it is. Returns its folder.
 ///
 /// # Errors
 /// It is not, and could not be fetched or unpacked.
-pub(crate) fn ensure() -> Result<PathBuf> {
-    let requirements = requirements();
+pub(crate) fn ensure(set: &Set) -> Result<PathBuf> {
+    let requirements = cargo::root().join(set.requirements);
     let wanted = fs::read_to_string(&requirements).context("the pinned versions")?;
-    let folder = linker::tools().join("medallion");
+    let folder = linker::tools().join(set.name);
     if fs::read_to_string(folder.join(STAMP)).is_ok_and(|found| found == wanted) {
         return Ok(folder);
     }
@@ -25,10 +45,11 @@ pub(crate) fn ensure() -> Result<PathBuf> {
         proxies::pinned(&wanted).join(", "),
         folder.display()
     ));
-    let aside = linker::tools().join("medallion.new");
+    let aside = linker::tools().join(format!("{}.new", set.name));
     let _ = fs::remove_dir_all(&aside);
     let wheels = aside.join("wheels");
-    proxies::fetch(&requirements, &wheels).context("medallion cannot be fetched")?;
+    proxies::fetch(&requirements, &wheels)
+        .with_context(|| format!("{} cannot be fetched", set.name))?;
     unpack(&wheels, &aside)?;
     // Written last: a folder with this file is whole.
     fs::write(aside.join(STAMP), &wanted)?;
@@ -38,15 +59,11 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 }
 
 /// The pinned versions as the file names them, for a person.
-pub(crate) fn describe() -> String {
-    fs::read_to_string(requirements()).map_or_else(
+pub(crate) fn describe(set: &Set) -> String {
+    fs::read_to_string(cargo::root().join(set.requirements)).map_or_else(
         |error| format!("unknown: {error}"),
         |text| proxies::pinned(&text).join(" "),
     )
-}
-
-fn requirements() -> PathBuf {
-    cargo::root().join("tests/feeds-requirements.txt")
 }
 
 /// A wheel is a zip file whose content is importable as it is.

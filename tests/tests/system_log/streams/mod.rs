@@ -1,0 +1,25 @@
+//! Streams to real receivers that are killed, stalled and made to refuse in the middle: afterwards every event of the log
+//! is accounted for.
+
+mod syslog;
+mod webhook;
+mod world;
+
+use lab::{Need, TestFn, needs_nothing};
+
+pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
+    vec![
+        ("streams_to_rsyslog", syslog::tcp, syslog::needed),
+        (
+            "streams_to_rsyslog_by_mutual_tls",
+            syslog::tls,
+            syslog::needed,
+        ),
+        ("streams_survive_kill_9", syslog::killed, needs_nothing),
+        (
+            "streams_to_a_signed_webhook",
+            webhook::signed,
+            webhook::needed,
+        ),
+    ]
+}
