@@ -35,6 +35,7 @@ mod site;
 mod sys;
 mod tally;
 mod topology;
+mod until;
 mod watch;
 mod wire;
 
@@ -54,6 +55,7 @@ pub use runner::{Need, TestFn, needs_nothing, preconditions, run_tests, run_test
 pub use site::Site;
 pub use tally::{Mark, Tally, Window};
 pub use topology::{EDGE, EDGE_MAC, PLANS, Plan, ROUTER_MAC, ROUTER_V4, ROUTER_V6, WIRE};
+pub use until::{WAIT_MAX, until};
 pub use watch::Watch;
 pub use wire::{EdgeTap, Outcome, Wire};
 

@@ -9,7 +9,7 @@ use rusqlite::ErrorCode;
 
 /// Why the System Log could not be read or written.
 #[derive(Debug)]
-pub(crate) enum JournalError {
+pub enum JournalError {
     /// The directory or a file of it.
     File {
         /// Which.

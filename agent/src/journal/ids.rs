@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Makes ids.
 #[derive(Debug)]
-pub(crate) struct Ids {
+pub struct Ids {
     seed: u64,
     made: AtomicU64,
 }

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The facts of an event.
-pub(crate) type Facts = Map<String, Value>;
+pub type Facts = Map<String, Value>;
 
 /// The event in Okta's shape.
 pub(crate) fn log_event(facts: &Facts) -> Value {

@@ -42,8 +42,11 @@ use tokio::sync::watch;
 pub(crate) use self::{
     catalogue::{Kind, Subject},
     filter::Filter,
+    log_event::address,
+};
+pub use self::{
     ids::Ids,
-    log_event::{Facts, address},
+    log_event::Facts,
     reader::{Entry, Reader},
     search::{Cursor, Order, Page, Query},
 };
@@ -68,14 +71,14 @@ pub struct JournalSettings {
 
 /// The System Log at work.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     log: Log,
     thread: thread::JoinHandle<()>,
 }
 
 /// Where events are put. Never waits.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
+pub struct Log {
     sender: SyncSender<Message>,
     shared: Arc<Shared>,
 }
@@ -180,13 +183,22 @@ impl Journal {
         })
     }
 
+    /// A log by itself, for programs that only keep events: benches.
+    ///
+    /// # Errors
+    /// As when the agent opens it.
+    pub fn at(dir: &Path, settings: JournalSettings) -> anyhow::Result<Self> {
+        let ids = Arc::new(Ids::new(0));
+        Self::start(dir, settings, ids, Clock::new(), Databases::none())
+    }
+
     /// Where events are put.
-    pub(crate) fn log(&self) -> Log {
+    pub fn log(&self) -> Log {
         self.log.clone()
     }
 
     /// Writes down what has come in and ends.
-    pub(crate) fn stop(self) {
+    pub fn stop(self) {
         self.log.shared.stopping.store(true, Relaxed);
         // A writer that has panicked has said so.
         drop(self.thread.join());
@@ -195,7 +207,7 @@ impl Journal {
 
 impl Log {
     /// Puts an event in: its facts, and the same as one line of JSON. What finds no room is counted.
-    pub(crate) fn put(&self, facts: &Facts, line: &Arc<str>) {
+    pub fn put(&self, facts: &Facts, line: &Arc<str>) {
         let stats = &self.shared.stats;
         let bytes = line.len() as u64;
         if stats.queued_bytes.load(Relaxed).saturating_add(bytes) > QUEUED_BYTES_MAX {
@@ -216,7 +228,7 @@ impl Log {
     }
 
     /// Where they are read.
-    pub(crate) fn reader(&self) -> Reader {
+    pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.shared))
     }
 
@@ -229,7 +241,7 @@ impl Log {
     }
 
     /// For `status`.
-    pub(crate) fn report(&self) -> BTreeMap<String, u64> {
+    pub fn report(&self) -> BTreeMap<String, u64> {
         let stats = &self.shared.stats;
         let slices = self.shared.slices();
         let sum = |of: fn(&slice::Summary) -> u64| -> u64 {

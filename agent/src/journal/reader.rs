@@ -18,31 +18,31 @@ use super::{
 
 /// One event as it is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Its place in the order of persistence, from 1.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// Its id, a UUID of version 7.
-    pub(crate) id: String,
+    pub id: String,
     /// When it happened, milliseconds since the Unix epoch.
-    pub(crate) published_ms: u64,
+    pub published_ms: u64,
     /// What happened (docs/events.md).
-    pub(crate) facts: Facts,
+    pub facts: Facts,
 }
 
 /// Reads events. Its calls wait for the disk: not for threads that serve connections.
 #[derive(Clone)]
-pub(crate) struct Reader {
+pub struct Reader {
     pub(super) shared: Arc<Shared>,
 }
 
 impl Entry {
     /// In the shape of Okta's System Log.
-    pub(crate) fn log_event(&self) -> Value {
+    pub fn log_event(&self) -> Value {
         log_event(&self.facts)
     }
 
     /// Its type.
-    pub(crate) fn event_type(&self) -> &str {
+    pub fn event_type(&self) -> &str {
         text(&self.facts, "event").unwrap_or_default()
     }
 
@@ -69,7 +69,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk refuses, or a file is damaged.
-    pub(crate) fn after(
+    pub fn after(
         &self,
         seq: u64,
         limit: usize,
@@ -105,12 +105,12 @@ impl Reader {
     }
 
     /// The last committed sequence number; a change wakes whoever waits.
-    pub(crate) fn committed(&self) -> watch::Receiver<u64> {
+    pub fn committed(&self) -> watch::Receiver<u64> {
         self.shared.committed.subscribe()
     }
 
     /// The oldest sequence number that is kept, or the next one while there is none.
-    pub(crate) fn oldest(&self) -> u64 {
+    pub fn oldest(&self) -> u64 {
         let slices = self.shared.slices();
         slices.first().map_or(1, |slice| slice.first)
     }
@@ -121,7 +121,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk refuses, or a file is damaged.
-    pub(crate) fn seq_at(&self, published_ms: u64) -> Result<u64, JournalError> {
+    pub fn seq_at(&self, published_ms: u64) -> Result<u64, JournalError> {
         for slice in self.shared.slices() {
             if slice.with(|summary| summary.max_ms) < published_ms {
                 continue;

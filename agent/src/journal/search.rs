@@ -25,28 +25,28 @@ use super::{
 
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query {
+pub struct Query {
     /// Not before, milliseconds since the Unix epoch.
-    pub(crate) since_ms: Option<u64>,
+    pub since_ms: Option<u64>,
     /// Before, milliseconds since the Unix epoch.
-    pub(crate) until_ms: Option<u64>,
+    pub until_ms: Option<u64>,
     /// Behind the place where an earlier page ended.
-    pub(crate) after: Option<Cursor>,
+    pub after: Option<Cursor>,
     /// What must hold of them.
-    pub(crate) filter: Option<Filter>,
+    pub filter: Option<Filter>,
     /// Each must occur somewhere in an event's values, whatever its case.
-    pub(crate) words: Vec<String>,
+    pub words: Vec<String>,
     /// At most so many.
-    pub(crate) limit: usize,
+    pub limit: usize,
     /// The latest first.
-    pub(crate) descending: bool,
+    pub descending: bool,
     /// In which order.
-    pub(crate) by: Order,
+    pub by: Order,
 }
 
 /// The order of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// As they were written down: who polls misses none.
     #[default]
     Persistence,
@@ -56,22 +56,22 @@ pub(crate) enum Order {
 
 /// A place between two events. It holds over restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     /// The time of the event before it, milliseconds since the Unix epoch.
-    pub(crate) published_ms: u64,
+    pub published_ms: u64,
     /// Its sequence number.
-    pub(crate) seq: u64,
+    pub seq: u64,
 }
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Page {
+pub struct Page {
     /// In the order that was asked for.
-    pub(crate) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     /// Where to go on; none while nothing was looked at.
-    pub(crate) next: Option<Cursor>,
+    pub next: Option<Cursor>,
     /// There is no more.
-    pub(crate) complete: bool,
+    pub complete: bool,
 }
 
 /// A slice and the way through it.
@@ -86,7 +86,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk refuses, or a file is damaged.
-    pub(crate) fn search(&self, query: &Query) -> Result<Page, JournalError> {
+    pub fn search(&self, query: &Query) -> Result<Page, JournalError> {
         let mut slices = self.shared.slices();
         slices.retain(|slice| query.may_be_in(slice, query.after));
         match (query.by, query.descending) {

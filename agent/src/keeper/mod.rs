@@ -5,6 +5,7 @@
 //! an acknowledged change is both in force and on disk.
 
 mod attack;
+mod changed;
 mod commands;
 mod decisions;
 mod feeds;

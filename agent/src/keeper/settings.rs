@@ -132,7 +132,7 @@ impl Keeper {
         notes.extend(self.config.warnings.iter().map(ToString::to_string));
         info!(?change, "reloaded {}", path.display());
         self.announce_tokens(&old, actor);
-        self.announce("system.agent.reload", actor, json!({ "changes": changes }));
+        self.announce_changes(&old, &changes, actor);
         data(json!({
             "changes": changes,
             "notes": notes,

@@ -1,11 +1,9 @@
 //! The configuration that these tests share, and how they look at an answer.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use lab::frames::Frame;
 use lab::{AgentConfig, EdgeTap, Lab, Output, Result};
+pub(crate) use lab::{WAIT_MAX, until};
 
 /// Something of every kind: zones of each use, two lists, an open and a restricted service.
 pub(crate) fn rich(mode: &str) -> AgentConfig {
@@ -75,18 +73,3 @@ pub(crate) fn passes(lab: &Lab, tap: &mut EdgeTap, source: &str) -> Result<bool>
             .build(),
     )
 }
-
-/// Polls until it is so; the time only bounds a failure.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !so()? {
-        if Instant::now() >= deadline {
-            bail!("never: {what}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// Longest wait: only a failure takes it.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);

@@ -1,10 +1,8 @@
 //! The configuration and the sources that most of these tests share, and how they wait.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use anyhow::{bail, ensure};
 use lab::frames::Frame;
+pub(crate) use lab::until;
 use lab::xdp::attached_id;
 use lab::{Agent, AgentConfig, EDGE, EdgeTap, Host, Lab, Result, Watch};
 use serde_json::Value;
@@ -84,18 +82,6 @@ pub(crate) fn program(lab: &Lab) -> Result<u32> {
     }
 }
 
-/// Polls until it is so; the time only bounds a failure.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !so()? {
-        if Instant::now() >= deadline {
-            bail!("never: {what}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
 /// The mode in force, as the agent says.
 pub(crate) fn mode(agent: &Agent) -> Result<String> {
     let report = agent.cli_json(&["mode"])?;
@@ -153,5 +139,3 @@ const REFUSED: [&str; 5] = [
 ];
 const EXEMPT: [&str; 2] = ["198.51.100.128/26", "2001:db8:e::/48"];
 const PROXIES: [&str; 2] = ["198.51.100.64/26", "2001:db8:9::/48"];
-/// Longest wait: only a failure takes it.
-const WAIT_MAX: Duration = Duration::from_secs(20);

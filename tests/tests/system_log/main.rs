@@ -7,9 +7,10 @@
     reason = "JSON values only: a missing key is null, not a panic"
 )]
 
+mod journal;
 mod metrics;
 mod streams;
 
 fn main() {
-    lab::run_tests_needing([metrics::tests(), streams::tests()].concat());
+    lab::run_tests_needing([journal::tests(), metrics::tests(), streams::tests()].concat());
 }

@@ -9,6 +9,7 @@ mod chain;
 mod contenders;
 mod detection;
 mod load;
+mod log;
 mod plot;
 mod programs;
 mod proxied;
@@ -30,6 +31,7 @@ use lab::Result;
 
 use crate::contenders::{AgentLab, FloorLab, Peer, PeerLab};
 use crate::detection::Detection;
+use crate::log::Log;
 use crate::proxied::Proxied;
 use crate::report::Figures;
 use crate::settings::{Part, Settings};
@@ -66,6 +68,9 @@ fn run(settings: &Settings) -> Result<Figures> {
     }
     if settings.runs(Part::Detection) {
         figures.detection = Detection::measure(settings)?;
+    }
+    if settings.runs(Part::Log) {
+        figures.log = Log::measure(settings)?;
     }
     if !Part::KERNEL.iter().any(|part| settings.runs(*part)) {
         return Ok(figures);

@@ -7,6 +7,7 @@ use crate::chain::{self, Chain};
 use crate::contenders::{Floor, Peer};
 use crate::detection::Detection;
 use crate::load::Load;
+use crate::log::Log;
 use crate::proxied::Proxied;
 use crate::stats::{entries, median, megabytes, quantile};
 use crate::targets::{self, percent, share_of_parse};
@@ -29,6 +30,7 @@ pub(crate) struct Figures {
     pub(crate) proxied: Proxied,
     pub(crate) chains: Vec<Chain>,
     pub(crate) detection: Detection,
+    pub(crate) log: Log,
     /// Peers that could not be measured, and why.
     pub(crate) missing: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl Figures {
         self.proxied.markdown(&mut text);
         chain::markdown(&mut text, &self.chains);
         self.detection.markdown(&mut text);
+        self.log.markdown(&mut text);
         for missing in &self.missing {
             line(&mut text, &format!("\nNot measured: {missing}"));
         }

@@ -43,13 +43,14 @@ pub(crate) enum Part {
     Endpoint,
     Chain,
     Detection,
+    Log,
 }
 
 impl Part {
     /// The parts that measure the program in the kernel.
     pub(crate) const KERNEL: [Self; 4] = [Self::Throughput, Self::Verdict, Self::Load, Self::Block];
 
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("throughput", Self::Throughput),
         ("verdict", Self::Verdict),
         ("load", Self::Load),
@@ -58,6 +59,7 @@ impl Part {
         ("endpoint", Self::Endpoint),
         ("chain", Self::Chain),
         ("detection", Self::Detection),
+        ("log", Self::Log),
     ];
 }
 
@@ -130,7 +132,7 @@ const HELP: &str = "\
 Measures Edgeward and its peers side by side in one run. Needs root.
 
 Usage: cargo xtask bench -- [--quick] [--write] [--beside PATH] [throughput] [verdict] [load] [block] [gateway]
-                            [endpoint] [chain] [detection]
+                            [endpoint] [chain] [detection] [log]
 
   --quick   smoke run with small lists, under a minute; its figures say little
   --write   regenerate docs/performance.md and docs/performance.svg from this run

@@ -69,6 +69,7 @@ pub(crate) fn all(figures: &Figures) -> Vec<Target> {
     targets.extend(figures.proxied.targets());
     targets.extend(chain::targets(&figures.chains));
     targets.extend(figures.detection.targets());
+    targets.extend(figures.log.targets());
     targets
 }
 

@@ -68,10 +68,10 @@ impl Stage<'_> {
         self.page
             .command("edgeward events --json | grep security.threat.detected");
         let events = self.agent.cli_ok(&["events", "--json"])?;
-        let told = events
+        let mut told = events
             .lines()
             .filter(|line| line.contains("security.threat.detected") && line.contains(&attacker));
-        let told = told.last().unwrap_or_default();
+        let told = told.next_back().unwrap_or_default();
         self.page.say(&format!("| {told}"));
         self.page.say("");
         let right = listed.contains(&attacker)
@@ -134,9 +134,10 @@ impl Stage<'_> {
             let listing = self.agent.cli_json(&["list", "--origin", "detection"])?;
             let prefix = format!("{attacker}/32");
             let refuses = |decision: &Value| {
-                decision["prefix"] == prefix.as_str() && decision["score"].as_u64() >= Some(80)
+                decision.get("prefix").and_then(Value::as_str) == Some(&prefix)
+                    && decision.get("score").and_then(Value::as_u64) >= Some(80)
             };
-            let decisions = listing["decisions"].as_array();
+            let decisions = listing.get("decisions").and_then(Value::as_array);
             if decisions.is_some_and(|decisions| decisions.iter().any(refuses)) {
                 return Ok(true);
             }
