@@ -155,11 +155,11 @@ impl Keeper {
         store.purge_expired(now)?;
         let mode = first_mode(&mut store, &config, now)?;
         let mut decisions = BTreeMap::new();
-        let mut expiries = BTreeSet::new();
-        store.each(|decision| {
-            expiries.extend(decision.expires.map(|at| (at, decision.key())));
-            decisions.insert(decision.key(), decision);
-        })?;
+        store.each(|decision| drop(decisions.insert(decision.key(), decision)))?;
+        let ends = decisions
+            .iter()
+            .filter_map(|(key, one): (&Key, &Decision)| Some((one.expires?, *key)));
+        let expiries = ends.collect();
         let classes = Classes::load(datapath.classes()?);
         let (config, made) = with_made(config, store.zones()?, &mut notices);
         let mut keeper = Self {
