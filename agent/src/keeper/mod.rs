@@ -205,11 +205,8 @@ impl Keeper {
         keeper.attach()?;
         let config = &keeper.config;
         keeper.deferred.apply(config, material, &keeper.datapath)?;
-        keeper.announce(
-            "system.agent.start",
-            "edgeward",
-            json!({ "mode": keeper.mode.mode }),
-        );
+        let detail = json!({ "mode": keeper.mode.mode });
+        keeper.announce("system.agent.start", "edgeward", detail);
         Ok(keeper)
     }
 

@@ -108,7 +108,7 @@ fn changes() -> Result<()> {
     until("every change is in the log", || {
         let events = log(&agent, &[])?;
         let there = |name: &&str| events.iter().any(|event| event["eventType"] == **name);
-        Ok(types.iter().all(|name| there(name)))
+        Ok(types.iter().all(there))
     })?;
     let zone = log_of(&agent, "eventType eq \"zone.update\"")?;
     ensure!(
