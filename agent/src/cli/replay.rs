@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config::{Config, Uses, Zone},
     detection,
+    geo::{DatabaseRow, Databases},
     policy::{
         defence::{Decides, Services, Settings},
         model::{Learned, MODEL_BYTES_MAX, Model},
@@ -64,6 +65,8 @@ impl Replay {
         let zones = config.as_ref().map_or(&[][..], |config| &config.zones);
         let settings = self.settings(config.as_ref())?;
         let mut run = Run::new(settings, |client| is_protected(zones, client));
+        let places = places(config.as_ref())?;
+        run.look_up(places);
         if settings.learned.is_some() {
             for (name, decides) in [
                 ("rules", Decides::Rules),
@@ -206,6 +209,16 @@ fn add_compared(sheet: &mut output::Sheet, report: &Report) {
                 counted(alone.prefixes, "prefix", "prefixes"),
             ),
         );
+    }
+}
+
+/// The databases of [geo]; one that cannot be used would change what is found, so it is an error here.
+fn places(config: Option<&Config>) -> Result<Databases, Trouble> {
+    let files = config.map(|config| config.geo.clone()).unwrap_or_default();
+    let places = Databases::open(&files);
+    match places.rows().iter().find_map(DatabaseRow::warning) {
+        Some(what) => Err(Trouble::Failed(what)),
+        None => Ok(places),
     }
 }
 

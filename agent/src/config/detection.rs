@@ -54,7 +54,7 @@ const STEPS: [(&str, StepsOf); 17] = [
 const PATTERN: (&str, StepsOf) = ("pattern_sources", |all| &mut all.pattern_sources);
 
 /// Thresholds of one number, with their ranges.
-const NUMBERS: [(&str, NumberOf, RangeInclusive<u32>); 10] = [
+const NUMBERS: [(&str, NumberOf, RangeInclusive<u32>); 14] = [
     (
         "success_percent_max",
         |all| &mut all.success_percent_max,
@@ -97,6 +97,26 @@ const NUMBERS: [(&str, NumberOf, RangeInclusive<u32>); 10] = [
         2..=COUNT_MAX,
     ),
     ("surge_percent", |all| &mut all.surge_percent, 1..=10_000),
+    (
+        "surge_failures_min",
+        |all| &mut all.surge_failures_min,
+        2..=COUNT_MAX,
+    ),
+    (
+        "asn_sources_min",
+        |all| &mut all.asn_sources_min,
+        2..=COUNT_MAX,
+    ),
+    (
+        "asn_success_percent_max",
+        |all| &mut all.asn_success_percent_max,
+        0..=100,
+    ),
+    (
+        "asn_counts_percent",
+        |all| &mut all.asn_counts_percent,
+        10..=100,
+    ),
 ];
 
 /// Whether there is a model, and whether it decides.
@@ -230,6 +250,7 @@ pub(super) fn changes(out: &mut Vec<String>, old: &DetectionSettings, new: &Dete
         ("sources", from.sources_max, to.sources_max),
         ("users", from.users_max, to.users_max),
         ("user_agents", from.agents_max, to.agents_max),
+        ("systems", from.systems_max, to.systems_max),
     ] {
         if before != after {
             out.push(format!("detection.remembered.{name}: {before} → {after}"));
@@ -267,7 +288,7 @@ fn steps(node: &Node<'_>) -> Option<Steps> {
 }
 
 fn capacity(table: &Table<'_>, default: Capacity) -> Capacity {
-    let known = ["sources", "users", "user_agents"];
+    let known = ["sources", "users", "user_agents", "systems"];
     let Some(inner) = table.get("remembered").and_then(|node| node.table(&known)) else {
         return default;
     };
@@ -275,6 +296,7 @@ fn capacity(table: &Table<'_>, default: Capacity) -> Capacity {
         sources_max: inner.count("sources", 1..=REMEMBERED_MAX, default.sources_max),
         users_max: inner.count("users", 1..=REMEMBERED_MAX, default.users_max),
         agents_max: inner.count("user_agents", 1..=REMEMBERED_MAX, default.agents_max),
+        systems_max: inner.count("systems", 1..=REMEMBERED_MAX, default.systems_max),
     }
 }
 
@@ -329,7 +351,7 @@ mod tests {
             text.push_str(&format!("{key} = {}\n", range.end() - 1));
         }
         text.push_str(
-            "[detection.remembered]\nsources = 10\nusers = 11\nuser_agents = 12\n\
+            "[detection.remembered]\nsources = 10\nusers = 11\nuser_agents = 12\nsystems = 13\n\
              [detection.lifetime]\nfirst = \"2m\"\nbrief = \"3m\"\nlongest = \"4m\"\nforgive = \"5m\"\n",
         );
         let mut settings = parse(&text).unwrap();
@@ -351,6 +373,7 @@ mod tests {
         assert!(thresholds.simulated.contains(Detection::BruteForce));
         assert!(!thresholds.simulated.contains(Detection::PasswordSpray));
         assert_eq!(settings.capacity.agents_max, 12);
+        assert_eq!(settings.capacity.systems_max, 13);
         assert_eq!(settings.lifetimes.forgive_ms, 300_000);
         // Every setting that was changed is told.
         let old = Config::default();
@@ -359,7 +382,7 @@ mod tests {
             ..Config::default()
         };
         let told = diff::changes(&old, &new);
-        let count = STEPS.len() + 1 + NUMBERS.len() + 1 + 6 + 3;
+        let count = STEPS.len() + 1 + NUMBERS.len() + 1 + 6 + 4;
         assert_eq!(told.len(), count, "{told:#?}");
         assert!(
             told.contains(&"detection.lifetime.first: 1h → 2m".to_owned()),

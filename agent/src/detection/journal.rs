@@ -167,7 +167,7 @@ fn replay(path: &Path, core: &mut Core) -> io::Result<u64> {
             return Ok(whole);
         }
         body.resize(length as usize, 0);
-        if !filled(&mut log, &mut body)? || checksum(&body) != u32::from_le_bytes(sum) {
+        if !filled(&mut log, &mut body)? || piece_checksum(&body) != u32::from_le_bytes(sum) {
             return Ok(whole);
         }
         let Ok(entry) = postcard::from_bytes::<Entry>(&body) else {
@@ -193,8 +193,16 @@ fn head(body: &[u8]) -> io::Result<[u8; HEAD_BYTES]> {
         .filter(|length| *length <= PIECE_BYTES_MAX)
         .ok_or_else(|| io::Error::other("a piece of the log is too long"))?;
     let [a, b, c, d] = length.to_le_bytes();
-    let [e, f, g, h] = checksum(body).to_le_bytes();
+    let [e, f, g, h] = piece_checksum(body).to_le_bytes();
     Ok([a, b, c, d, e, f, g, h])
+}
+
+/// Of a piece of the log and its layout: one of another layout ends the log like a torn one.
+fn piece_checksum(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(MAGIC);
+    crc.update(bytes);
+    crc.sum()
 }
 
 fn checksum(bytes: &[u8]) -> u32 {
@@ -287,8 +295,8 @@ fn remove_logs(dir: &Path, which: impl Fn(u64) -> bool) -> io::Result<()> {
 const STATE: &str = "state";
 const STATE_NEW: &str = "state.new";
 const LOG: &str = "log.";
-/// With the layout's number: a state of another layout begins anew.
-const MAGIC: &[u8] = b"edgeward detection 1\n";
+/// With the layout's number, of the state and of the log: what has another layout begins anew.
+const MAGIC: &[u8] = b"edgeward detection 2\n";
 /// Length and checksum.
 const HEAD_BYTES: usize = 8;
 /// Longest piece, bytes: a batch of the most signals is a tenth of it.

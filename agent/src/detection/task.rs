@@ -208,6 +208,7 @@ impl Task {
             let service = snapshot.services.get(usize::from(signal.service));
             let service = service.map(|service| service.name.as_str());
             self.seen.note(&signal, service, now);
+            signal.asn = self.wiring.geo.asn(signal.client);
             attempts.push(Attempt {
                 listed: snapshot.would_refuse(signal.client, at),
                 signal,

@@ -28,6 +28,7 @@ fn signal(number: u64) -> Signal {
         outcome: Outcome::Failure,
         user: Some(key.user(format!("user{number}").as_bytes())),
         agent: None,
+        asn: None,
     }
 }
 

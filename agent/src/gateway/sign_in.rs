@@ -208,6 +208,7 @@ impl Attempt {
             outcome,
             user: self.facts.user,
             agent: self.facts.agent,
+            asn: None,
         };
         Outbox::put(&self.worker, &self.gate, signal);
     }

@@ -433,6 +433,7 @@ mod tests {
                 outcome: Outcome::UnknownUser,
                 user: Some(PseudonymKey::new(1, n).user(b"x")),
                 agent: None,
+                asn: None,
             };
             decided += defence.learn(&attack).into_iter().flatten().count();
         }

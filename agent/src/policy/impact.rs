@@ -313,6 +313,7 @@ mod tests {
             outcome,
             user: Some(PseudonymKey::new(1, 2).user(user.as_bytes())),
             agent: None,
+            asn: None,
         }
     }
 

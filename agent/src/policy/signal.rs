@@ -21,6 +21,8 @@ pub struct Signal {
     pub user: Option<Pseudonym>,
     /// What the client's software looks like: its user agent and, where known, the path that it asked for.
     pub agent: Option<Pseudonym>,
+    /// The number of the client's autonomous system, where a database tells it.
+    pub asn: Option<u32>,
 }
 
 /// What was tried.

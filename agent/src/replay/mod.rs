@@ -19,6 +19,7 @@ pub use ledger::{Account, Ledger, Refusals};
 use serde::Serialize;
 
 use crate::{
+    geo::Databases,
     policy::{
         defence::{Defence, Settings},
         signal::Signal,
@@ -38,6 +39,8 @@ pub struct Replay<P> {
     is_protected: P,
     rejected: Rejected,
     lines: u64,
+    /// Whose addresses are.
+    places: Databases,
     /// Other settings on the same signals.
     beside: Vec<Beside>,
 }
@@ -81,8 +84,14 @@ impl<P: Fn(IpAddr) -> bool> Replay<P> {
             is_protected,
             rejected: Rejected::default(),
             lines: 0,
+            places: Databases::none(),
             beside: Vec::new(),
         }
+    }
+
+    /// Looks addresses of a log up there.
+    pub fn look_up(&mut self, places: Databases) {
+        self.places = places;
     }
 
     /// Runs other settings on the same signals, under a name.
@@ -121,15 +130,18 @@ impl<P: Fn(IpAddr) -> bool> Replay<P> {
                     }
                 }
             }
-            for signal in found.drain(..) {
-                self.take(&signal);
-            }
+            self.take_all(&mut found);
         }
         format.finish(&mut found);
-        for signal in found.drain(..) {
+        self.take_all(&mut found);
+        Ok(())
+    }
+
+    fn take_all(&mut self, found: &mut Vec<Signal>) {
+        for mut signal in found.drain(..) {
+            signal.asn = self.places.asn(signal.client);
             self.take(&signal);
         }
-        Ok(())
     }
 
     /// Takes one signal in; whether it would have been refused.

@@ -93,6 +93,7 @@ impl Maker {
             outcome: told.outcome,
             user: user.map(|user| self.key.user(user.as_bytes())),
             agent: agent.map(|agent| self.key.agent(agent.as_bytes(), path.as_bytes())),
+            asn: None,
         }
     }
 }

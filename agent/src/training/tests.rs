@@ -17,6 +17,7 @@ fn signal(time_s: u64, client: [u8; 4], outcome: Outcome, user: u64) -> Signal {
         outcome,
         user: Some(PseudonymKey::new(1, user).user(b"x")),
         agent: None,
+        asn: None,
     }
 }
 

@@ -266,6 +266,13 @@ impl Kind {
         }
     }
 
+    /// Attempts before the refusal, median, as a cell.
+    #[must_use]
+    pub fn before_median(&self) -> String {
+        let before = Spread::of(self.before.clone());
+        before.map_or_else(|| "-".to_owned(), |before| before.median.to_string())
+    }
+
     fn add(&mut self, attacker: &Attacker) {
         self.sources += 1;
         self.attempts += attacker.attempts;
@@ -314,6 +321,7 @@ pub fn seen(attempt: &Attempt, view: View) -> Signal {
         },
         user: names.then(|| key.user(attempt.user.as_bytes())),
         agent: (view != View::Direct).then(|| key.agent(attempt.agent.as_bytes(), b"/login")),
+        asn: None,
     }
 }
 

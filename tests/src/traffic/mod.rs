@@ -10,6 +10,7 @@ pub mod compare;
 pub mod measure;
 pub mod peers;
 mod people;
+pub mod systems;
 pub mod train;
 mod write;
 

@@ -253,6 +253,7 @@ fn outcomes_are_told_by_status_header_and_field() {
             outcome,
             user: Some(KEY.user(b"alice")),
             agent: sign_in::agent(&KEY, Some(b"test"), spelt),
+            asn: None,
         };
         assert_eq!(signal, expected, "{path} {answer}");
     }
@@ -420,6 +421,7 @@ fn detection_that_is_behind_is_not_waited_for() {
         outcome: Outcome::Failure,
         user: None,
         agent: None,
+        asn: None,
     };
     let worker = Arc::<Worker>::default();
     http2::run(async {

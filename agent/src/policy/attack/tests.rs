@@ -142,6 +142,7 @@ pub(super) fn signal(
         outcome,
         user: Some(name(user)),
         agent: None,
+        asn: None,
     }
 }
 

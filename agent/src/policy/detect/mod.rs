@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `source` | one source: an IPv4 address, an IPv6 /64 |
 //! | `network` | its /24 or /48 |
+//! | `system` | its autonomous system, where that is known |
 //! | `spread` | one user, one user agent or the whole service over all sources |
 //!
 //! An IPv6 source is the /64: a subscriber has one and changes addresses within it at will, so counting by
@@ -15,12 +16,16 @@ mod network;
 mod pace;
 mod source;
 mod spread;
+mod system;
 mod table;
 pub mod thresholds;
 mod users;
 mod window;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 pub use detection::{Detection, DetectionSet, Findings, Level};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -28,6 +33,7 @@ use network::Network;
 use serde::{Deserialize, Serialize};
 use source::{Change, Source};
 use spread::{Pattern, Seen, UserWatch};
+use system::System;
 pub use table::{Table, Worth};
 pub use thresholds::{Steps, Thresholds};
 use window::seconds;
@@ -48,6 +54,7 @@ pub struct Detectors {
     networks: Table<NetworkKey, Network>,
     users: Table<u64, UserWatch>,
     agents: Table<u64, Pattern>,
+    systems: Table<u32, System>,
     everything: Pattern,
     /// Of the configuration too.
     #[serde(skip)]
@@ -57,6 +64,10 @@ pub struct Detectors {
     describes: bool,
     #[serde(skip)]
     considered: Option<Considered>,
+    /// The latest sources that were found by the counts of a bad system, and which that was: a source has no room for
+    /// it, and evidence is asked for soon after.
+    #[serde(skip)]
+    found_in: VecDeque<(SourceKey, u32)>,
 }
 
 /// What a model was told of the latest attempt, and what it made of it.
@@ -79,6 +90,8 @@ pub struct Capacity {
     pub users_max: u32,
     /// User agents.
     pub agents_max: u32,
+    /// Autonomous systems.
+    pub systems_max: u32,
 }
 
 /// What one signal led to. Simulated detections are in it; see [`Thresholds::simulated`].
@@ -117,10 +130,12 @@ impl Detectors {
             networks: Table::new(capacity.sources_max),
             users: Table::new(capacity.users_max),
             agents: Table::new(capacity.agents_max),
+            systems: Table::new(capacity.systems_max),
             everything: Pattern::default(),
             model: None,
             describes: false,
             considered: None,
+            found_in: VecDeque::new(),
         }
     }
 
@@ -129,13 +144,18 @@ impl Detectors {
         let now = seconds(signal.time_ms);
         let (source_key, network_key) =
             (SourceKey::of(signal.client), NetworkKey::of(signal.client));
-        let thresholds = self.thresholds;
+        let mut thresholds = self.thresholds;
         let mut observed = Observed::default();
         self.considered = None;
         let Some(source) = self.sources.entry(source_key, now) else {
             return observed;
         };
         let change = source.observe(signal, &thresholds);
+        let bad_system = watch_system(&mut self.systems, signal, &change, &thresholds)
+            .filter(|_| self.everything.knows_honest(signal.time_ms, &thresholds));
+        if bad_system.is_some() {
+            thresholds = thresholds.of_bad_system();
+        }
         if signal.outcome == Outcome::Challenge {
             return observed;
         }
@@ -143,6 +163,11 @@ impl Detectors {
         let failed = signs_in && signal.outcome.failed();
         if failed || !signs_in {
             observed.source = source.judge(signal.time_ms, &change, &thresholds);
+        }
+        if let Some(asn) = bad_system.filter(|_| !observed.source.is_empty()) {
+            self.found_in.retain(|(key, _)| *key != source_key);
+            self.found_in.truncate(FOUND_IN_MAX.saturating_sub(1));
+            self.found_in.push_front((source_key, asn));
         }
         if !signs_in {
             self.consider(signal, &change, &mut observed);
@@ -163,7 +188,7 @@ impl Detectors {
         if failed && !known {
             observed.joined.add(Detection::BruteForce, user);
             observed.joined.add(Detection::CredentialStuffing, agent);
-            self.in_surge(signal, change.users_failed, &mut observed);
+            self.in_surge(signal, &change, &mut observed);
         }
         observed.user.add(Detection::BruteForce, user);
         observed.agent.add(Detection::CredentialStuffing, agent);
@@ -198,6 +223,7 @@ impl Detectors {
         self.networks.limit(capacity.sources_max, now);
         self.users.limit(capacity.users_max, now);
         self.agents.limit(capacity.agents_max, now);
+        self.systems.limit(capacity.systems_max, now);
     }
 
     /// Forgets what a source did, after somebody has said that it was no attacker.
@@ -225,7 +251,10 @@ impl Detectors {
     pub fn evidence(&self, scope: Scope, time_ms: u64) -> String {
         match scope {
             Scope::Source(key) => self.sources.get(key).map_or_else(String::new, |source| {
-                let counted = source.evidence(time_ms, &self.thresholds);
+                let mut counted = source.evidence(time_ms, &self.thresholds);
+                if let Some(system) = self.bad_system(key, time_ms) {
+                    counted.push_str(&system);
+                }
                 self.with_opinion(key, counted)
             }),
             Scope::Network(key) => self.networks.get(key).map_or_else(String::new, |network| {
@@ -233,6 +262,17 @@ impl Detectors {
             }),
             Scope::User(_) | Scope::Agent(_) => String::new(),
         }
+    }
+
+    /// Of a source in a system whose sources are taken for an attacker's: what was counted there.
+    fn bad_system(&self, source: SourceKey, time_ms: u64) -> Option<String> {
+        let (_, asn) = *self.found_in.iter().find(|(key, _)| *key == source)?;
+        let system = self.systems.get(asn)?;
+        system.is_bad(time_ms, &self.thresholds).then(|| {
+            let counted = system.evidence(time_ms, &self.thresholds);
+            let percent = self.thresholds.asn_counts_percent;
+            format!("; in AS{asn}, where {counted}: {percent} % of the counts are enough there")
+        })
     }
 
     /// The same by other thresholds: those of a service under attack.
@@ -288,13 +328,14 @@ impl Detectors {
             self.networks.displaced(),
             self.users.displaced(),
             self.agents.displaced(),
+            self.systems.displaced(),
         ];
         (self.sources.len(), displaced.iter().sum())
     }
 
     /// While many sources begin to fail at once, less is needed to belong to them: nobody mistypes two
     /// different users where nobody ever signed in.
-    fn in_surge(&self, signal: &Signal, users_failed: u32, observed: &mut Observed) {
+    fn in_surge(&self, signal: &Signal, change: &Change, observed: &mut Observed) {
         if !self
             .everything
             .knows_honest(signal.time_ms, &self.thresholds)
@@ -307,7 +348,11 @@ impl Detectors {
         let stuffing = Detection::CredentialStuffing;
         // Where three of four new sources fail, those that fail belong to the attack.
         let most = signal.user.is_some() && percent >= MOST_PERCENT;
-        if users_failed >= 2 {
+        // Where nobody is named, people who forgot their password fail as often as this and no more.
+        let persists = signal.user.is_none()
+            && !change.is_device
+            && change.failures >= self.thresholds.surge_failures_min;
+        if change.users_failed >= 2 || persists {
             observed.joined.add(stuffing, Some(Level::High));
         } else if most || signal.outcome == Outcome::UnknownUser {
             observed.suspect.add(stuffing, Some(Level::High));
@@ -325,12 +370,18 @@ impl Detectors {
         // Who has done little by itself is refused for a short time only.
         let own = features.get(Feature::FailuresLong) >= logarithm(OWN_FAILURES_MIN)
             || features.get(Feature::Probes) >= logarithm(OWN_FAILURES_MIN);
-        let findings = if own {
-            &mut observed.source
-        } else {
-            &mut observed.joined
-        };
-        findings.add(Detection::LearnedModel, level);
+        // Where people sign in, as behind the address of a mobile network, the model counts no more than a rule does.
+        let source = self.sources.get(SourceKey::of(signal.client));
+        let is_office =
+            source.is_some_and(|source| source.is_office(signal.time_ms, &self.thresholds));
+        // Where nobody is named, what a source did itself is all that tells it from a person.
+        let too_few = !own && signal.user.is_none();
+        let counts = !is_office && !change.is_device && !too_few;
+        if counts && own {
+            observed.source.add(Detection::LearnedModel, level);
+        } else if counts && !change.trusted {
+            observed.joined.add(Detection::LearnedModel, level);
+        }
         self.considered = Some(Considered {
             source: SourceKey::of(signal.client),
             features,
@@ -398,6 +449,7 @@ impl Default for Capacity {
             sources_max: 1 << 20,
             users_max: 1 << 18,
             agents_max: 1 << 14,
+            systems_max: 1 << 14,
         }
     }
 }
@@ -483,10 +535,27 @@ impl NetworkKey {
     }
 }
 
+/// Sources that are remembered with their bad system.
+const FOUND_IN_MAX: usize = 256;
 /// Failures from which a source is judged by what it did itself.
 const OWN_FAILURES_MIN: u32 = 5;
 /// Sources that begin to fail for a hundred that begin to succeed, from which one failure is enough.
 const MOST_PERCENT: u32 = 300;
+/// Counts a signal for its autonomous system; the system, if sources there are taken for an attacker's.
+fn watch_system(
+    systems: &mut Table<u32, System>,
+    signal: &Signal,
+    change: &Change,
+    thresholds: &Thresholds,
+) -> Option<u32> {
+    let asn = signal.asn?;
+    let system = systems.entry(asn, seconds(signal.time_ms))?;
+    if signal.flow == Flow::SignIn {
+        system.observe(signal.time_ms, change, thresholds);
+    }
+    system.is_bad(signal.time_ms, thresholds).then_some(asn)
+}
+
 const V4_MARK: u64 = 0xffff_ffff_0000_0000;
 
 fn first_half(address: Ipv6Addr) -> u64 {

@@ -26,6 +26,7 @@ fn any_signal(random: &mut Random, time_ms: u64, client: IpAddr) -> Signal {
             let name = random.below(50).to_string();
             crate::policy::signal::PseudonymKey::new(1, 2).agent(name.as_bytes(), b"/")
         }),
+        asn: (random.below(3) > 0).then(|| u32::try_from(random.below(500)).unwrap_or(0)),
     }
 }
 
@@ -64,6 +65,7 @@ fn memory_is_bounded_by_the_capacity() {
         sources_max: 500,
         users_max: 100,
         agents_max: 10,
+        systems_max: 10,
     };
     let mut detectors = Detectors::new(Thresholds::default(), capacity);
     let mut random = Random::new(9);

@@ -58,6 +58,10 @@ pub(super) struct Change {
     pub(super) trusted: bool,
     /// Distinct users that failed and never succeeded here.
     pub(super) users_failed: u32,
+    /// Failures in the long window.
+    pub(super) failures: u32,
+    /// Nobody is named, and the pace is that of a device with an old password.
+    pub(super) is_device: bool,
     /// What [`Source::judge`] is told of the user.
     user: Noted,
 }
@@ -132,6 +136,8 @@ impl Source {
             fresh_user: tried == Tried::Failed && noted.fresh && signal.user.is_some(),
             trusted: successes > 0 || tried == Tried::Succeeded,
             users_failed,
+            failures: failures.saturating_add(u32::from(tried == Tried::Failed)),
+            is_device: signal.user.is_none() && self.pace.is_device(),
             user: noted,
         }
     }
@@ -143,7 +149,7 @@ impl Source {
         let mut findings = Findings::default();
         if !facts.is_office(thresholds) {
             facts.many_users(thresholds, &mut findings);
-            facts.many_failures(thresholds, &mut findings);
+            facts.many_failures(change.is_device, thresholds, &mut findings);
         }
         if !change.user.trusted {
             let failures = u32::from(change.user.failures);
@@ -321,7 +327,8 @@ impl Facts {
         }
     }
 
-    fn many_failures(&self, thresholds: &Thresholds, findings: &mut Findings) {
+    /// A device with an old password, which access logs do not tell by its one user, gives itself away by its pace.
+    fn many_failures(&self, is_device: bool, thresholds: &Thresholds, findings: &mut Findings) {
         let mut note = |detection, level: Option<Level>| findings.add(detection, level);
         note(
             Detection::LoginFailures,
@@ -332,7 +339,7 @@ impl Facts {
             thresholds.failures_long.level(self.failures_long),
         );
         // One or two users that keep failing are brute force or a forgotten device, and are judged as that.
-        if self.successes_long == 0 && !(1..=2).contains(&self.failed) {
+        if self.successes_long == 0 && !is_device && !(1..=2).contains(&self.failed) {
             note(
                 Detection::LoginFailures,
                 thresholds.failures_alone.level(self.failures_long),

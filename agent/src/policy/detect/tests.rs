@@ -22,6 +22,7 @@ fn signal(time_ms: u64, client: [u8; 4], outcome: Outcome, who: u64) -> Signal {
         outcome,
         user: user(who),
         agent: None,
+        asn: None,
     }
 }
 
@@ -245,4 +246,138 @@ fn a_simulated_detection_decides_nothing() {
             assert!(observed.without(thresholds.simulated).source.score() < 80);
         }
     }
+}
+
+fn in_system(asn: u32, signal: Signal) -> Signal {
+    Signal {
+        asn: Some(asn),
+        ..signal
+    }
+}
+
+/// Sixty people sign in from homes of their own.
+fn with_people(asn: u32) -> Detectors {
+    let mut detectors = detectors();
+    for n in 0..60_u64 {
+        let home = [10, 9, n.to_le_bytes()[0], 1];
+        detectors.observe(&in_system(asn, signal(n, home, Outcome::Success, n)));
+    }
+    detectors
+}
+
+/// Four machines of a system fail; then how many users a fifth tries until it is found.
+fn tries_of_a_fifth(detectors: &mut Detectors, asn: u32) -> u64 {
+    for n in 0..4_u64 {
+        let machine = [203, 0, n.to_le_bytes()[0], 1];
+        detectors.observe(&in_system(
+            asn,
+            signal(n, machine, Outcome::Failure, 500 + n),
+        ));
+    }
+    let fifth = |n| {
+        in_system(
+            asn,
+            signal(MINUTE + n * SECOND, A, Outcome::Failure, 600 + n),
+        )
+    };
+    let high = |n: &u64| detectors.observe(&fifth(*n)).source.highest() == Some(Level::High);
+    (0..20).find(high).unwrap() + 1
+}
+
+#[test]
+fn less_is_needed_where_a_whole_system_only_fails() {
+    let (rented, access) = (64_900, 64_600);
+    assert_eq!(tries_of_a_fifth(&mut with_people(access), rented), 4);
+    let mut same = with_people(access);
+    assert_eq!(
+        tries_of_a_fifth(&mut same, access),
+        8,
+        "people sign in there"
+    );
+    let mut nobody = detectors();
+    assert_eq!(
+        tries_of_a_fifth(&mut nobody, rented),
+        8,
+        "until it is known what honest sign-ins look like"
+    );
+    let mut found = with_people(access);
+    tries_of_a_fifth(&mut found, rented);
+    let scope = Scope::Source(SourceKey::of(IpAddr::from(A)));
+    let told = found.evidence(scope, START + 2 * MINUTE);
+    assert!(
+        told.contains("in AS64900, where 5 of its sources only fail and 0 succeed"),
+        "{told}"
+    );
+    // One user's few tries stay what they are, and a day later the system is forgotten.
+    let person = [198, 18, 0, 1];
+    let forgot = |n| {
+        in_system(
+            rented,
+            signal(2 * MINUTE + n * SECOND, person, Outcome::Failure, 1),
+        )
+    };
+    let mut found = with_people(access);
+    tries_of_a_fifth(&mut found, rented);
+    let highest = (0..7)
+        .filter_map(|n| found.observe(&forgot(n)).source.highest())
+        .max();
+    assert!(highest < Some(Level::High), "{highest:?}");
+    let days = 3 * 24 * 60 * MINUTE;
+    let later = in_system(rented, signal(days, person, Outcome::Failure, 1));
+    found.observe(&later);
+    let told = found.evidence(
+        Scope::Source(SourceKey::of(IpAddr::from(person))),
+        START + days,
+    );
+    assert!(!told.contains("AS64900"), "{told}");
+}
+
+fn nameless(time_ms: u64, agent: u64) -> Signal {
+    let key = PseudonymKey::new(1, 2);
+    Signal {
+        user: None,
+        agent: Some(key.agent(&agent.to_le_bytes(), b"/")),
+        ..signal(time_ms, A, Outcome::Failure, 0)
+    }
+}
+
+#[test]
+fn a_device_without_a_name_is_told_by_its_pace() {
+    // Every quarter of an hour, 15 seconds late now and then.
+    let device = |n: u64| nameless(n * 15 * MINUTE + n % 3 * 15 * SECOND, 1);
+    let found = run((0..60).map(device));
+    assert!(
+        found.iter().all(|one| one.highest() < Some(Level::High)),
+        "{found:?}"
+    );
+    // A person who mistypes beside it.
+    let beside = |n: u64| {
+        let typed = |at: u64, outcome| Signal {
+            outcome,
+            ..nameless(n * 15 * MINUTE + at * MINUTE, 2)
+        };
+        let person = [
+            typed(3, Outcome::Failure),
+            typed(4, Outcome::Failure),
+            typed(5, Outcome::Success),
+        ];
+        let person = person.into_iter().filter(move |_| n == 30);
+        [device(n)].into_iter().chain(person)
+    };
+    let found = run((0..60).flat_map(beside));
+    assert!(
+        found.iter().all(|one| one.highest() < Some(Level::High)),
+        "{found:?}"
+    );
+    // A slow attack whose tries come unevenly, and one at a fast pace.
+    let uneven = |n: u64| nameless(n * 15 * MINUTE + n * n % 7 * 100 * SECOND, 1);
+    assert_eq!(
+        first_high(&run((0..40).map(uneven)), Detection::LoginFailures),
+        Some(16)
+    );
+    let fast = |n: u64| nameless(n * MINUTE, 1);
+    assert_eq!(
+        first_high(&run((0..40).map(fast)), Detection::LoginFailures),
+        Some(16)
+    );
 }

@@ -94,6 +94,18 @@ pub struct Thresholds {
     /// Sources that begin to fail, in percent of those that begin to succeed, from which the service is under a
     /// distributed attack. People who mistype get in a moment later and are not among them. Own.
     pub surge_percent: u32,
+    /// Failures of a source that never succeeded, long window, from which it belongs to such an attack where no users
+    /// are named. Own: with 7 half as many again of the people were hit on the seeds that are tuned by, with 8 nobody more.
+    pub surge_failures_min: u32,
+    /// Sources of an autonomous system that failed and never succeeded, long window, from which the system is looked
+    /// at. Own: fewer may be a coincidence.
+    pub asn_sources_min: u32,
+    /// Above this share of sources that succeed, in percent, a system has customers among the users. Own: that of a
+    /// source.
+    pub asn_success_percent_max: u32,
+    /// Part of the counts, in percent, that is enough for a source of a system where hardly anybody succeeds. Own:
+    /// half.
+    pub asn_counts_percent: u32,
     /// Detections that count and report, and decide nothing.
     pub simulated: DetectionSet,
 }
@@ -159,6 +171,10 @@ impl Default for Thresholds {
             pattern_success_percent_max: 10,
             surge_sources_min: 12,
             surge_percent: 25,
+            surge_failures_min: 8,
+            asn_sources_min: 4,
+            asn_success_percent_max: 20,
+            asn_counts_percent: 50,
             simulated: DetectionSet::default(),
         }
     }

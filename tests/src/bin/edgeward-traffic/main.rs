@@ -15,6 +15,7 @@ use lab::traffic::{
     compare::{Source, behind, compare, table},
     generate,
     measure::{SEEDS, View, measure},
+    systems,
     train::{TRAINING_SEEDS, TUNING_SEEDS, train},
     write, write_labels,
 };
@@ -216,6 +217,7 @@ fn tune(model: Option<PathBuf>) -> Result<()> {
             println!("{view:?} {who}\n{}", measured.table());
         }
     }
+    println!("{}", systems::table(&TUNING_SEEDS));
     Ok(())
 }
 
@@ -259,6 +261,10 @@ fn measure_all(into: Option<PathBuf>) -> Result<()> {
             missed = goals;
         }
     }
+    text.push_str(&format!(
+        "### With a database of autonomous systems\n\n{}\n",
+        systems::table(&SEEDS)
+    ));
     let attacked = attacked::measure(&SEEDS);
     text.push_str(&format!("### Under attack\n\n{}\n", attacked.tables()));
     missed.extend(attacked.missed());

@@ -207,6 +207,7 @@ impl World {
             outcome,
             user: Some(self.key.user(&user.to_le_bytes())),
             agent: self.agents.get(agent).copied(),
+            asn: None,
         }
     }
 
