@@ -20,6 +20,7 @@ use crate::{
     detection, feed as feeds,
     gate::{Gate, GateLimits},
     geo,
+    health::{self, Health},
     journal::Journal,
     keeper::{EventContext, Keeper, Shared, WORK_QUEUED_MAX, Work, forward},
     lapi::Lapi,
@@ -118,6 +119,7 @@ struct Beside {
     fetching: feeds::Feeds,
     lapi: Lapi,
     metrics: Metrics,
+    health: Health,
     api: Api,
 }
 
@@ -142,11 +144,23 @@ impl Beside {
         let api = Api::start(keeper.config().api.as_ref(), commands, feed.clone(), clock)?;
         keeper.command_api(api.orders());
         let sources = sources(&learned, outcomes, feed.clone(), clock);
-        let fetching = fetch(keeper, wiring.work.clone(), feed, clock)?;
+        let fetching = fetch(keeper, wiring.work.clone(), feed.clone(), clock)?;
         let metrics = Metrics::start(keeper.config().metrics.clone(), wiring.work.clone())?;
         keeper.command_metrics(metrics.orders());
+        let (work, geo) = (wiring.work.clone(), wiring.geo.clone());
         let detection = learned.start(wiring)?;
         keeper.command_detection(detection.orders());
+        let health = Health::start(health::Wiring {
+            work,
+            feed,
+            forwarders: keeper.forwarders(),
+            detection: detection.orders(),
+            geo,
+            state_dir: keeper.config().state_dir.clone(),
+            clock,
+            stopping: Arc::default(),
+        })?;
+        keeper.command_health(health.orders());
         keeper.follow(sources);
         Ok(Self {
             records,
@@ -156,6 +170,7 @@ impl Beside {
             lapi,
             metrics,
             api,
+            health,
         })
     }
 
@@ -165,6 +180,7 @@ impl Beside {
         self.lapi.stop();
         self.streams.stop();
         self.metrics.stop();
+        self.health.stop();
         self.api.stop();
         self.detection.stop()?;
         Ok(self.records)

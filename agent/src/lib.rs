@@ -13,10 +13,12 @@ mod deferred;
 #[allow(dead_code, reason = "the live sources of signals come next")]
 mod detection;
 mod feed;
+mod forwarders;
 mod gate;
 mod gateway;
 #[allow(dead_code, reason = "streams and reports read it next")]
 pub mod geo;
+mod health;
 mod histogram;
 pub mod journal;
 mod keeper;

@@ -8,10 +8,13 @@ mod check;
 mod events;
 mod explain;
 mod feed;
+mod gathered;
+mod health;
 mod list;
 mod log;
 mod mode;
 mod output;
+mod page;
 mod past;
 mod replay;
 mod report;
@@ -37,9 +40,12 @@ use std::{
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
-use crate::control::{
-    Envelope, Failure, FailureKind,
-    client::{Client, ClientError},
+use crate::{
+    control::{
+        Envelope, Failure, FailureKind,
+        client::{Client, ClientError},
+    },
+    policy::posture::Severity,
 };
 
 /// Stops credential attacks on login-tier hosts before a password is checked.
@@ -90,6 +96,8 @@ enum Subcommands {
     Verify,
     /// Which services are under attack, or say that they are or are not
     Attack(attack::Attack),
+    /// What is wrong with the set-up; the exit code says how bad it is
+    Health(health::Health),
     /// What has gathered over time
     Report(report::Report),
     /// The latest events
@@ -131,6 +139,8 @@ enum Trouble {
     Failed(String),
     /// The facts are printed, and they are bad.
     Difference,
+    /// The same, and how bad.
+    Posture(Severity),
     /// The output could not be written.
     Output(io::Error),
 }
@@ -177,6 +187,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
         Subcommands::Explain(explain) => explain.execute(context),
         Subcommands::Verify => verify::execute(context),
         Subcommands::Attack(attack) => attack.execute(context),
+        Subcommands::Health(health) => health.execute(context),
         Subcommands::Report(report) => report.execute(context),
         Subcommands::Events(events) => events.execute(context),
         Subcommands::Log(log) => log.execute(context),
@@ -191,7 +202,7 @@ fn execute(cli: Cli, out: &mut dyn Write) -> Outcome {
 /// Says what went wrong, on stderr: a sentence, or JSON for a program that asked for it.
 fn report(trouble: &Trouble, json: bool) {
     let text = match trouble {
-        Trouble::Difference => return,
+        Trouble::Difference | Trouble::Posture(_) => return,
         // `edgeward list | head` is no mistake of anybody's.
         Trouble::Output(error) if error.kind() == ErrorKind::BrokenPipe => return,
         Trouble::Client(ClientError::Refused(failure)) if json => {
@@ -309,7 +320,9 @@ impl Trouble {
             Self::Client(ClientError::Refused(failure)) => failure.kind,
             Self::Client(ClientError::Forbidden { .. }) => FailureKind::Denied,
             Self::Client(_) => FailureKind::Unavailable,
-            Self::Failed(_) | Self::Difference | Self::Output(_) => FailureKind::Internal,
+            Self::Failed(_) | Self::Difference | Self::Posture(_) | Self::Output(_) => {
+                FailureKind::Internal
+            }
         }
     }
 
@@ -319,6 +332,9 @@ impl Trouble {
             && error.kind() == ErrorKind::BrokenPipe
         {
             return 0;
+        }
+        if let Self::Posture(worst) = self {
+            return health::code(*worst);
         }
         match self.kind() {
             FailureKind::Usage => 2,
@@ -339,13 +355,15 @@ impl fmt::Display for Trouble {
             Self::Usage(text) | Self::Configuration(text) | Self::Failed(text) => f.write_str(text),
             Self::Client(error) => error.fmt(f),
             Self::Difference => f.write_str("there are differences"),
+            Self::Posture(_) => f.write_str("there is something to do"),
             Self::Output(error) => write!(f, "the output could not be written: {error}"),
         }
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or `verify` found a difference; 2 usage; 69 no agent \
-                          answers; 77 not allowed; 78 mistakes in the configuration.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or `verify` found a difference; 2 usage; 10 to 13 \
+                          `health` found a low, moderate, high or critical task; 69 no agent answers; 77 \
+                          not allowed; 78 mistakes in the configuration.";
 const CONFIG_DEFAULT: &str = "/etc/edgeward/edgeward.toml";
 const SOCKET_DEFAULT: &str = "/run/edgeward/control.sock";
 const SOCKET_VARIABLE: &str = "EDGEWARD_SOCKET";

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Outcome, lifetime, output, read};
+use super::{Context, Outcome, gathered::Gathered, lifetime, output, read};
 use crate::{
     control::{ReportKind, Request, report::Origins},
     policy::impact::ImpactReport,
@@ -23,6 +23,12 @@ enum What {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+    /// Who forwards sign-ins, and whether it passes the client on
+    Proxies(Gathered),
+    /// Who was refused or slowed, or would have been
+    Threats(Gathered),
+    /// Which blocked zones refused somebody, or would have
+    Zones(Gathered),
     /// What block mode would have refused, and whether it is safe to switch on
     Impact {
         /// How far back, at most 30 days
@@ -38,6 +44,9 @@ impl Report {
     pub(super) fn execute(self, context: &mut Context<'_>) -> Outcome {
         match self.what {
             What::Origins { limit } => origins(context, limit),
+            What::Proxies(gathered) => gathered.proxies(context),
+            What::Threats(gathered) => gathered.threats(context),
+            What::Zones(gathered) => gathered.zones(context),
             What::Impact { since, limit } => impact(context, since, limit),
         }
     }

@@ -171,6 +171,16 @@ pub enum Request {
         #[serde(default)]
         since_ms: Option<u64>,
     },
+    /// What is wrong with the set-up: [`crate::policy::posture::Posture`].
+    Health,
+    /// A task of it is nothing to do, or is again.
+    HealthDismiss {
+        /// Its name.
+        task: String,
+        /// Why it is nothing to do; absent, it is something to do again.
+        #[serde(default)]
+        reason: Option<String>,
+    },
     /// Which services are under attack: [`super::report::AttackReport`].
     AttackStatus,
     /// Declares an attack: [`super::report::AttackReport`].
@@ -240,6 +250,12 @@ pub enum ReportKind {
     Origins,
     /// What block mode would have refused: [`crate::policy::impact::ImpactReport`].
     Impact,
+    /// Who forwards sign-ins, and whether it passes the client on.
+    Proxies,
+    /// Who was refused, or would have been.
+    Threats,
+    /// Which blocked zones refused somebody, or would have.
+    Zones,
 }
 
 /// What a peer may do. An operator may do what a reader may.
@@ -363,6 +379,7 @@ impl Request {
             | Self::FeedShow { .. }
             | Self::StreamList
             | Self::AttackStatus
+            | Self::Health
             | Self::Log(_)
             | Self::Events { .. } => Role::Reader,
             Self::Mode { set: Some(_), .. }
@@ -379,6 +396,7 @@ impl Request {
             | Self::StreamReplay { .. }
             | Self::AttackStart { .. }
             | Self::AttackEnd { .. }
+            | Self::HealthDismiss { .. }
             | Self::Reload
             | Self::Detach => Role::Operator,
         }

@@ -45,7 +45,7 @@ pub use self::{
     heads::ObservedHead,
     ring::read_ring,
     steer::{Heartbeat, SteeringCounts, SteeringReport},
-    sys::{boot_ns, watch_ring},
+    sys::{boot_ns, clock_synchronised, watch_ring},
     tables::{Fill, Installed, Wanted},
 };
 use self::{

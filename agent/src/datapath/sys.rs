@@ -425,6 +425,15 @@ pub fn boot_ns() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
+/// Whether the kernel's clock follows another one (adjtimex(2), read only); none where that cannot be asked.
+pub fn clock_synchronised() -> Option<bool> {
+    // SAFETY: all of it are numbers, for which zero is a value; no mode is set, so nothing is changed.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the right type.
+    let result = unsafe { libc::adjtimex(&raw mut state) };
+    (result >= 0).then_some(result != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0)
+}
+
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i64> {
     // SAFETY: each caller passes the attribute struct of its command with pointers to live values of
     // the map's own sizes; the kernel reads no more than the size given.

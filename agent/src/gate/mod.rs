@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     control::{EventFeed, report::ProxiedReport},
     detection::Intake,
+    forwarders::{Forwarded, Forwarders},
     histogram::Buckets,
     origins::{Attempt, Origins},
     policy::{
@@ -55,6 +56,7 @@ struct Inner {
     counters: Counters,
     events: Events,
     origins: Origins,
+    forwarders: Forwarders,
     /// Absent until detection takes signals.
     sign_ins: OnceLock<SignIns>,
 }
@@ -139,6 +141,7 @@ impl Gate {
             counters: Counters::default(),
             events: Events::new(feed, limits.events_per_second_max),
             origins: Origins::default(),
+            forwarders: Forwarders::default(),
             sign_ins: OnceLock::new(),
         }))
     }
@@ -187,7 +190,13 @@ impl Gate {
         L: DoubleEndedIterator<Item = &'a [u8]> + Clone,
     {
         let now = self.0.clock.now();
+        let has_header = match &forwarding {
+            Forwarding::Lines(_, lines) => lines.clone().next().is_some(),
+            Forwarding::Address(_) => true,
+            Forwarding::Nothing => false,
+        };
         let mut ruling = snapshot.judge(&head.facts, forwarding, now);
+        self.note_forwarder(snapshot, head, &ruling, has_header, now);
         if let Some(facts) = &head.facts.sign_in {
             let suspects = Arc::clone(&self.0.suspects.borrow());
             ruling = snapshot.with_suspects(ruling, &suspects, facts, now);
@@ -245,6 +254,33 @@ impl Gate {
             sign_ins: self.sign_ins().map(SignIns::report).unwrap_or_default(),
             ..self.0.counters.report()
         }
+    }
+
+    /// Who forwards requests, and whether it names their clients.
+    pub(crate) fn forwarders(&self) -> &Forwarders {
+        &self.0.forwarders
+    }
+
+    /// Of addresses that are no proxies only those are counted that claim to be one.
+    fn note_forwarder(
+        &self,
+        snapshot: &Snapshot,
+        head: &Head<'_>,
+        ruling: &Ruling,
+        has_header: bool,
+        now: Now,
+    ) {
+        if ruling.chain.reason == ClientReason::Peer && !has_header {
+            return;
+        }
+        let service = snapshot.services.get(head.facts.service);
+        self.0.forwarders.seen(&Forwarded {
+            peer: head.facts.peer,
+            chain: &ruling.chain,
+            service: service.map_or("", |service| service.name.as_str()),
+            is_sign_in: head.facts.sign_in.is_some(),
+            now_ms: now.wall_ms,
+        });
     }
 
     /// What the ruling and the limits of requests say together.

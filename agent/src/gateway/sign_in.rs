@@ -43,6 +43,7 @@ pub(super) struct Attempt {
     place: (usize, usize),
     facts: SignInFacts,
     client: Option<std::net::IpAddr>,
+    peer: std::net::IpAddr,
 }
 
 /// Signals of one worker that wait for company.
@@ -97,6 +98,7 @@ impl Attempt {
                 agent: sign_in::agent(key, user_agent, parts.uri.path()),
             },
             client: None,
+            peer: conn.peer.ip(),
         }))
     }
 
@@ -200,6 +202,10 @@ impl Attempt {
         let (Some(outcome), Some(kind)) = (outcome, kind(&self.services, self.place)) else {
             return sign_ins.note(Noted::Unclear);
         };
+        if outcome.failed() {
+            let forwarders = self.gate.forwarders();
+            forwarders.failed(self.peer, self.gate.now_ms());
+        }
         let signal = Signal {
             time_ms: self.gate.now_ms(),
             client,

@@ -14,6 +14,7 @@ use crate::{
         report::{Listed, Listing},
     },
     detection::Order,
+    health,
     origins::SOURCES_MAX,
     policy::{
         decision::{Author, Decision, Kind, Origin, SCORE_MAX},
@@ -32,6 +33,9 @@ const REPORT_ROWS: usize = 100;
 const REPORT_ROWS_MAX: usize = 100_000;
 /// How far back a report looks if the request does not say, ms.
 const REPORT_MS: u64 = 7 * 86_400_000;
+
+/// The same for reports out of the System Log.
+const MONTH_MS: u64 = 30 * 86_400_000;
 
 fn actor(peer: Peer) -> String {
     format!("uid {}", peer.uid)
@@ -59,6 +63,15 @@ impl Keeper {
                 limit,
                 since_ms,
             } => return self.ask_impact(limit, since_ms, reply),
+            Request::Report {
+                what: what @ (ReportKind::Proxies | ReportKind::Threats | ReportKind::Zones),
+                limit,
+                since_ms,
+            } => {
+                let rows = limit.unwrap_or(REPORT_ROWS).min(SOURCES_MAX);
+                return self.ask_report(what, rows, since_ms.unwrap_or(MONTH_MS), reply);
+            }
+            Request::Health => return self.ask_health(health::Order::Look(reply)),
             Request::FeedRefresh { name, force } => return self.refresh_feed(name, force, reply),
             Request::StreamTest { name } => {
                 return self.wish_stream(name, What::Test, actor, reply);
@@ -146,9 +159,11 @@ impl Keeper {
                 FailureKind::Internal,
                 "it is answered elsewhere",
             )),
-            Request::AttackStatus | Request::AttackStart { .. } | Request::AttackEnd { .. } => {
-                Err(detection_busy())
-            }
+            Request::HealthDismiss { task, reason } => self.dismiss(&task, reason, actor),
+            Request::AttackStatus
+            | Request::AttackStart { .. }
+            | Request::AttackEnd { .. }
+            | Request::Health => Err(detection_busy()),
         }
     }
 
@@ -176,7 +191,9 @@ impl Keeper {
         let rows = limit.unwrap_or(REPORT_ROWS).min(SOURCES_MAX);
         match what {
             ReportKind::Origins => data(self.origins.report(rows)),
-            ReportKind::Impact => Err(detection_busy()),
+            ReportKind::Impact | ReportKind::Proxies | ReportKind::Threats | ReportKind::Zones => {
+                Err(detection_busy())
+            }
         }
     }
 

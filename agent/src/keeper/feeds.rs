@@ -164,7 +164,7 @@ impl Keeper {
         if let Some(orders) = &self.lapi {
             orders.set(self.config.lapi.clone());
         }
-        if let Some(orders) = &self.metrics {
+        if let Some(orders) = &self.onlookers.metrics {
             orders.set(self.config.metrics.clone());
         }
     }
@@ -211,7 +211,11 @@ impl Keeper {
     pub(super) fn feed_warnings(&self) -> Vec<String> {
         let states = self.feed_board.states(&self.config.feeds);
         let lapi = self.lapi.as_ref().and_then(lapi::Orders::problem);
-        let metrics = self.metrics.as_ref().and_then(metrics::Orders::problem);
+        let metrics = self
+            .onlookers
+            .metrics
+            .as_ref()
+            .and_then(metrics::Orders::problem);
         states
             .into_iter()
             .filter_map(|state| Some(format!("feed \"{}\" {}", state.name, state.error?)))

@@ -4,7 +4,9 @@ use tokio::sync::oneshot;
 
 use super::Keeper;
 use crate::{
+    control::report::Verification,
     datapath::CounterKind,
+    health,
     metrics::{self, Measured, Packets},
     policy::detect::Detection,
 };
@@ -12,6 +14,18 @@ use crate::{
 /// Reputations by detector, since the agent's start.
 #[derive(Debug, Default)]
 pub(super) struct Detections([u64; Detection::ALL.len()]);
+
+/// Those who look on, and what is kept for them.
+#[derive(Debug, Default)]
+pub(super) struct Onlookers {
+    /// How the server of metrics is reached; absent until it runs.
+    pub(super) metrics: Option<metrics::Orders>,
+    /// How those who look at the set-up are reached; absent until they run.
+    pub(super) health: Option<health::Orders>,
+    /// The latest comparison with the kernel, and when it was made.
+    pub(super) verified: Option<(u64, Verification)>,
+    pub(super) detections: Detections,
+}
 
 impl Detections {
     pub(super) fn add(&mut self, names: impl Iterator<Item = &'static str>) {
@@ -27,7 +41,7 @@ impl Detections {
 impl Keeper {
     /// From now on the server of metrics is told of reloads.
     pub(crate) fn command_metrics(&mut self, orders: metrics::Orders) {
-        self.metrics = Some(orders);
+        self.onlookers.metrics = Some(orders);
     }
 
     /// Tells whoever asks; one that has gone is no loss.
@@ -54,7 +68,7 @@ impl Keeper {
             })
         });
         let log = self.feed.log();
-        let detections = Detection::ALL.iter().zip(self.detections.0);
+        let detections = Detection::ALL.iter().zip(self.onlookers.detections.0);
         let services = self.config.services.iter();
         Ok(Measured {
             status: self.status()?,
@@ -67,6 +81,12 @@ impl Keeper {
             detections: detections
                 .map(|(detection, count)| (detection.name(), count))
                 .collect(),
+            posture: self
+                .onlookers
+                .health
+                .as_ref()
+                .map(health::Orders::latest)
+                .unwrap_or_default(),
             services: services
                 .map(|service| {
                     let is_attacked = self.attacked.contains(&service.name);

@@ -10,6 +10,7 @@ mod commands;
 mod decisions;
 mod feeds;
 mod guard;
+mod health;
 mod kernel_events;
 mod made;
 mod measured;
@@ -39,7 +40,7 @@ pub(crate) use self::{
     kernel_events::{EventContext, forward},
     work::{Detected, WORK_QUEUED_MAX, Work},
 };
-use self::{feeds::Feeds, made::Made, measured::Detections, published::Published};
+use self::{feeds::Feeds, made::Made, measured::Onlookers, published::Published};
 use crate::{
     api,
     clock::Clock,
@@ -50,7 +51,7 @@ use crate::{
     detection::Orders,
     feed,
     gate::Gate,
-    geo, lapi, metrics,
+    geo, lapi,
     origins::Origins,
     policy::{
         classes::Classes,
@@ -96,10 +97,8 @@ pub(crate) struct Keeper {
     lapi: Option<lapi::Orders>,
     /// How streams are reached; absent until they run.
     streams: Option<streams::Streams>,
-    /// How the server of metrics is reached; absent until it runs.
-    metrics: Option<metrics::Orders>,
-    /// Reputations by detector.
-    detections: Detections,
+    /// Those who look on.
+    onlookers: Onlookers,
     /// How the HTTP API is reached; absent until it runs.
     api: Option<api::Orders>,
     /// How detection is reached; absent until it runs.
@@ -186,8 +185,7 @@ impl Keeper {
             fetching: None,
             lapi: None,
             streams: None,
-            metrics: None,
-            detections: Detections::default(),
+            onlookers: Onlookers::default(),
             api: None,
             detection: None,
             geo: None,

@@ -188,7 +188,7 @@ impl Keeper {
         attached.chain(missing).collect()
     }
 
-    fn tables(&self) -> Vec<Table> {
+    pub(super) fn tables(&self) -> Vec<Table> {
         let fill = self.datapath.fill();
         let capacity = &self.config.capacity;
         let row = |name: &str, used: usize, max: u32, displaced: u64| Table {

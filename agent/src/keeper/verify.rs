@@ -53,11 +53,13 @@ impl Keeper {
         }
         let total = found.differences.len() as u64;
         found.differences.truncate(DIFFERENCES_SHOWN_MAX);
-        Ok(Verification {
+        let found = Verification {
             matches: total == 0,
             checked: found.checked,
             differences: found.differences,
             differences_total: total,
-        })
+        };
+        self.onlookers.verified = Some((now.wall_ms, found.clone()));
+        Ok(found)
     }
 }

@@ -9,6 +9,7 @@ use super::{Keeper, attack::Attacked, feeds::FeedUpdate, guard};
 use crate::{
     control::report::AttackReport,
     detection::{Answer, Order},
+    health::Told,
     metrics::Measured,
     policy::{
         decision::{Author, Decision, Key, Kind, Origin},
@@ -27,6 +28,8 @@ pub(crate) enum Work {
     Feed(FeedUpdate),
     /// Somebody asks for metrics.
     Measure(oneshot::Sender<Measured>),
+    /// Somebody looks at the set-up, because an operator asked or because it is time.
+    Facts(oneshot::Sender<Told>, bool),
 }
 
 /// A reputation that detection gives to a prefix.
@@ -63,6 +66,7 @@ impl Keeper {
             Work::Attack(told, asked) => self.attack_changed(told, asked),
             Work::Feed(update) => self.feed_updated(update),
             Work::Measure(reply) => self.measure(reply),
+            Work::Facts(reply, asked) => self.tell_facts(reply, asked),
         }
     }
 
@@ -88,7 +92,8 @@ impl Keeper {
                 warn!("{prefix} could not be put in force: {error:#}");
             }
             if !detected.silent {
-                self.detections
+                self.onlookers
+                    .detections
                     .add(detected.levels.iter().map(|(name, _)| *name));
                 self.announce_threat(&detected, &decision);
             }

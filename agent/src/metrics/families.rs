@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     control::report::{ProxiedReport, SignalRow, Status},
+    policy::posture::{Posture, Severity, State},
     stream::StreamState,
 };
 
@@ -31,6 +32,7 @@ pub(super) fn text(measured: &Measured) -> String {
     feeds(out, status);
     streams(out, status);
     journal(out, measured);
+    posture(out, &measured.posture);
     let left_out = text.left_out();
     text.single(SERIES_LEFT_OUT, left_out);
     text.finish()
@@ -312,6 +314,25 @@ fn journal(out: &mut Text, measured: &Measured) {
     }
 }
 
+fn posture(out: &mut Text, posture: &Posture) {
+    if posture.tasks.is_empty() {
+        return;
+    }
+    out.single(POSTURE_SCORE, u64::from(posture.score));
+    let mut tasks = out.family(POSTURE_TASKS);
+    for severity in Severity::ALL {
+        for state in State::ALL {
+            let count = posture
+                .tasks
+                .iter()
+                .filter(|task| (task.severity, task.state) == (severity, state))
+                .count();
+            let labels = [("severity", severity.name()), ("state", state.name())];
+            tasks.add(&labels, count as u64);
+        }
+    }
+}
+
 fn by(mut family: Family<'_>, label: &'static str, counts: &BTreeMap<String, u64>) {
     for (name, count) in counts {
         family.add(&[(label, name)], *count);
@@ -455,5 +476,7 @@ metrics! {
     JOURNAL_OLDEST Gauge "edgeward_journal_oldest_time_seconds" "When its oldest part begins, since the Unix epoch.";
     JOURNAL_FAILING Gauge "edgeward_journal_failing" "1 while the System Log cannot be written.";
     JOURNAL_COMMIT Histogram "edgeward_journal_commit_duration_seconds" "How long it took to write a batch of events and to sync it.";
+    POSTURE_SCORE Gauge "edgeward_posture_score" "How well the host is set up, 0 to 100 (`edgeward health`).";
+    POSTURE_TASKS Gauge "edgeward_posture_tasks" "Tasks of `edgeward health` by severity and state.";
     SERIES_LEFT_OUT Gauge "edgeward_metrics_left_out_series" "Series that were left out because their metric has too many.";
 }

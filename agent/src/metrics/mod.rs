@@ -25,7 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     authz::listen::Listener, config::Metrics as Settings, control::report::Status,
-    histogram::Buckets, keeper::Work, privileges,
+    histogram::Buckets, keeper::Work, policy::posture::Posture, privileges,
 };
 
 /// What the keeper tells for metrics, besides what `status` shows.
@@ -48,6 +48,8 @@ pub(crate) struct Measured {
     pub(crate) detections: Vec<(&'static str, u64)>,
     /// Services, and whether each is under attack.
     pub(crate) services: Vec<(String, bool)>,
+    /// How the set-up is; without tasks while nobody has looked yet.
+    pub(crate) posture: Arc<Posture>,
 }
 
 /// Packets with one outcome.

@@ -12,6 +12,7 @@ use crate::{
     },
     feed::FeedState,
     histogram::Histogram,
+    policy::posture::{Dismissals, Facts, Posture},
     stream::StreamState,
 };
 
@@ -61,9 +62,8 @@ fn everything() -> Measured {
             ..ModeReport::default()
         },
         interfaces: vec![Interface {
-            name: "eth0".to_owned(),
             attached: "native".to_owned(),
-            note: None,
+            ..Interface::default()
         }],
         tables: vec![Table {
             name: "hosts_v4".to_owned(),
@@ -120,6 +120,7 @@ fn everything() -> Measured {
         journal_bytes_max: 100,
         detections: vec![("Password Spray", 2)],
         services: vec![("login".to_owned(), true)],
+        posture: Posture::of(&Facts::default(), &Dismissals::default()).into(),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod mode;
 pub mod model;
 pub mod nested;
 pub mod path;
+pub mod posture;
 pub mod prefix;
 #[cfg(test)]
 pub(crate) mod random;

@@ -57,6 +57,7 @@ fn only_the_keeper() -> Result<()> {
         "lapi",
         "journal",
         "metrics",
+        "health",
     ];
     stripped(&agent, &at_work)?;
     answers(&lab.directory().join("proxy.sock"))?;

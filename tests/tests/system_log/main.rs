@@ -7,10 +7,19 @@
     reason = "JSON values only: a missing key is null, not a panic"
 )]
 
+mod health;
 mod journal;
 mod metrics;
 mod streams;
 
 fn main() {
-    lab::run_tests_needing([journal::tests(), metrics::tests(), streams::tests()].concat());
+    lab::run_tests_needing(
+        [
+            health::tests(),
+            journal::tests(),
+            metrics::tests(),
+            streams::tests(),
+        ]
+        .concat(),
+    );
 }
