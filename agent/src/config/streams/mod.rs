@@ -106,8 +106,8 @@ const KINDS: &[Kind] = &[
 
 /// Where a batch costs nothing, events do not wait for it.
 const QUICK: Defaults = Defaults {
-    events_max: 2_000,
-    bytes_max: 4 << 20,
+    events_max: 1_000,
+    bytes_max: 1 << 20,
     flush: Duration::from_millis(100),
     most: (EVENTS_MAX, BYTES_MAX),
 };
