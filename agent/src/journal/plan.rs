@@ -31,6 +31,8 @@ pub(super) enum Way {
     User(String),
     /// Events of one millisecond.
     At(u64),
+    /// Each of these, together.
+    Either(Vec<Self>),
     /// All of them.
     Through,
 }
@@ -65,20 +67,15 @@ impl Plan {
             return None;
         }
         let all: u64 = summary.classes.iter().map(|class| class.count).sum();
-        let wanted: u64 = left.iter().map(|(_, count)| count).sum();
         let ids: Vec<i64> = left.iter().map(|(id, _)| *id).collect();
         let classes = (left.len() < summary.classes.len()).then(|| ids.clone());
-        let key = query.filter.as_ref().and_then(key);
-        // Class by class in the order of times; in that of persistence a class has to be sorted first.
-        let rare = match query.by {
-            Order::Published => ids.len() <= CLASSES_ONE_BY_ONE_MAX,
-            Order::Persistence => wanted <= SORTED_MAX,
-        };
+        let key = query
+            .filter
+            .as_ref()
+            .and_then(|filter| key(filter).or_else(|| either(filter, query.by, summary)));
         let way = match key {
             Some(way) => way,
-            None if classes.is_some() && rare && wanted.saturating_mul(OFTEN) < all => {
-                Way::Classes(ids)
-            }
+            None if classes.is_some() && is_rare(&left, query.by, all) => Way::Classes(ids),
             None => Way::Through,
         };
         Some(Self {
@@ -87,6 +84,39 @@ impl Plan {
             exact,
         })
     }
+}
+
+/// Whether classes are found by their index rather than on the way through: class by class in the order of times; in
+/// that of persistence a class has to be sorted first.
+fn is_rare(left: &[(i64, u64)], by: Order, all: u64) -> bool {
+    let wanted: u64 = left.iter().map(|(_, count)| count).sum();
+    let few = match by {
+        Order::Published => left.len() <= CLASSES_ONE_BY_ONE_MAX,
+        Order::Persistence => wanted <= SORTED_MAX,
+    };
+    few && wanted.saturating_mul(OFTEN) < all
+}
+
+/// The ways of alternatives, if each of them has one.
+fn either(filter: &Filter, by: Order, summary: &Summary) -> Option<Way> {
+    let Filter::Or(parts) = filter else {
+        return None;
+    };
+    let all: u64 = summary.classes.iter().map(|class| class.count).sum();
+    let way = |part: &Filter| {
+        if let Some(way) = key(part) {
+            return Some(way);
+        }
+        let possible = summary.classes.iter().filter(|class| {
+            let facts = serde_json::from_str(&class.facts).ok();
+            facts.is_none_or(|facts| standing(part, &log_event(&facts)) != Standing::No)
+        });
+        let left: Vec<(i64, u64)> = possible.map(|class| (class.id, class.count)).collect();
+        let ids = left.iter().map(|(id, _)| *id).collect();
+        is_rare(&left, by, all).then_some(Way::Classes(ids))
+    };
+    let ways = parts.iter().map(way).collect::<Option<Vec<_>>>()?;
+    Some(Way::Either(ways))
 }
 
 /// A condition that every match must meet and that an index answers.

@@ -248,8 +248,28 @@ impl Plan {
         after: Option<Cursor>,
         rows_max: usize,
     ) -> rusqlite::Result<Vec<Entry>> {
+        self.along(&self.way, connection, query, after, rows_max)
+    }
+
+    fn along(
+        &self,
+        way: &Way,
+        connection: &Connection,
+        query: &Query,
+        after: Option<Cursor>,
+        rows_max: usize,
+    ) -> rusqlite::Result<Vec<Entry>> {
         let mut rows = Vec::new();
-        match &self.way {
+        match way {
+            Way::Either(ways) => {
+                for way in ways {
+                    rows.extend(self.along(way, connection, query, after, rows_max)?);
+                }
+                rows.sort_by(|one, other| query.order(one, other));
+                // More than one of the ways may lead to an event.
+                rows.dedup_by_key(|entry| entry.seq);
+                rows.truncate(rows_max);
+            }
             Way::Classes(classes) => {
                 for class in classes {
                     let select = Select::new(query, after).with("class = ?", *class);

@@ -217,6 +217,8 @@ fn searches_find_what_a_loop_over_everything_finds() {
         "client.ipAddress eq \"203.0.113.7\"",
         "actor.id eq \"203.0.113.9\" and outcome.result eq \"ALLOW\"",
         "not (outcome.result eq \"DENY\") or client.ipAddress eq \"203.0.113.8\"",
+        "client.ipAddress eq \"203.0.113.9\" or client.ipAddress eq \"203.0.113.10\" or uuid eq \"id-4\"",
+        "(actor.id eq \"203.0.113.9\" and outcome.result eq \"DENY\") or eventType eq \"zone.create\"",
         "client.ipAddress sw \"203.0.113.1\"",
         "eventType eq \"zone.create\"",
         "debugContext.debugData.score eq \"90\" and severity eq \"WARN\"",
