@@ -15,6 +15,7 @@ mod invariants;
 mod lab;
 mod linker;
 mod lint;
+mod okta;
 mod packages;
 mod peers;
 mod proxies;

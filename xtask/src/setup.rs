@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::toolchain::Toolchain;
-use crate::{packages, peers, proxies, wheels};
+use crate::{okta, packages, peers, proxies, wheels};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -54,6 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 Ok(folder) => println!("test: {} in {}", wheels::describe(set), folder.display()),
                 Err(error) => problems.push(format!("test: {error:#}")),
             }
+        }
+        match okta::ensure() {
+            Ok(folder) => println!("test: {} in {}", okta::describe(), folder.display()),
+            Err(error) => problems.push(format!("test: {error:#}")),
         }
         match peers::ensure() {
             Ok(folder) => println!("test: CrowdSec and fail2ban in {}", folder.display()),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tally::Tally;
 use crate::{
-    build, build_ebpf, cargo, lint, packages, peers, proxies, reproducible, shell, wheels,
+    build, build_ebpf, cargo, lint, okta, packages, peers, proxies, reproducible, shell, wheels,
 };
 
 #[derive(clap::Args)]
@@ -83,7 +83,8 @@ fn kernel_tests(tally: &mut Tally, filter: Option<&str>) {
     }
     // The tests that need them look for them and count as skipped without (under CI: as failed).
     let sets = wheels::SETS.iter().map(wheels::ensure);
-    for there in [proxies::ensure(), peers::ensure()].into_iter().chain(sets) {
+    let others = [proxies::ensure(), okta::ensure(), peers::ensure()];
+    for there in others.into_iter().chain(sets) {
         if let Err(error) = there {
             eprintln!("note: {error:#}");
         }

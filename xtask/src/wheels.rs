@@ -22,6 +22,11 @@ pub(crate) const SETS: &[Set] = &[
         name: "medallion",
         requirements: "tests/feeds-requirements.txt",
     },
+    // Okta's SDK, which reads the API.
+    Set {
+        name: "okta",
+        requirements: "tests/okta-requirements.txt",
+    },
     // Independent checkers of what streams send.
     Set {
         name: "streams",

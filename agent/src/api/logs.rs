@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use http::{StatusCode, request::Parts};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
@@ -58,16 +58,7 @@ pub(super) async fn list(desk: &Desk, parts: &Parts, secure: bool) -> Result<Ans
     let next = asked.next(&page, behind);
     let mut answer = events(page, place);
     let url = Url::of(parts, secure, desk.listen());
-    let mut link = |url: String, rel: &str| {
-        // What cannot stand in a header was escaped.
-        if let Ok(value) = HeaderValue::try_from(format!("<{url}>; rel=\"{rel}\"")) {
-            answer.headers_mut().append(header::LINK, value);
-        }
-    };
-    link(url.own(), "self");
-    if let Some(after) = next {
-        link(url.after(&after), "next");
-    }
+    super::desk::link(&mut answer, &url.own(), next.map(|after| url.after(&after)));
     Ok(answer)
 }
 

@@ -141,9 +141,11 @@ impl Answer {
     /// The target of a link, on this server.
     fn link(&self, rel: &str) -> Option<String> {
         let end = format!(">; rel=\"{rel}\"");
-        let links = self.header("link");
+        let [links] = self.header("link")[..] else {
+            panic!("{}", self.head);
+        };
         let url = links
-            .iter()
+            .split(", ")
             .find_map(|link| link.strip_suffix(&end)?.strip_prefix('<'))?;
         Some(url.strip_prefix("http://log.example").unwrap().to_owned())
     }

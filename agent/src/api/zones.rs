@@ -1,12 +1,12 @@
 //! `/api/v1/zones`: the zones in Okta's shape. A zone of its type `IP` has gateways, which are judged as themselves, and
 //! proxies, which are trusted. What the configuration defines can be read; the others can be changed.
 
-use http::{HeaderValue, header, request::Parts};
+use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    desk::{Answer, Desk, done, told},
+    desk::{Answer, Desk, done, link, told},
     fault::Fault,
 };
 use crate::{
@@ -73,17 +73,11 @@ pub(super) async fn list(
     let page: Vec<&ZoneFact> = zones.iter().skip(begin).take(limit).collect();
     let shown: Vec<Value> = page.iter().map(|zone| shape(zone, base)).collect();
     let mut answer = told(&Value::Array(shown));
-    let mut link = |more: String, rel: &str| {
-        let text = format!("<{base}/api/v1/zones{more}>; rel=\"{rel}\"");
-        if let Ok(value) = HeaderValue::try_from(text) {
-            answer.headers_mut().append(header::LINK, value);
-        }
-    };
-    link(format!("?limit={limit}"), "self");
-    if let Some(last) = page.last().filter(|_| begin + page.len() < zones.len()) {
-        let filter = filter.as_ref().map(Wish::written).unwrap_or_default();
-        link(format!("?limit={limit}{filter}&after={}", last.id), "next");
-    }
+    let url = |more: String| format!("{base}/api/v1/zones?limit={limit}{more}");
+    let wish = filter.as_ref().map(Wish::written).unwrap_or_default();
+    let last = page.last().filter(|_| begin + page.len() < zones.len());
+    let next = last.map(|last| url(format!("{wish}&after={}", last.id)));
+    link(&mut answer, &url(wish), next);
     Ok(answer)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -72,7 +72,13 @@ fn make(context: &mut Context<'_>, new: &New) -> Outcome {
     let token = secret::new_token().map_err(Trouble::Failed)?;
     let expires = new.for_ms.map(|for_ms| context.now.saturating_add(for_ms));
     let text = Secret::file_text(&new.name, &token, context.now, expires);
-    write(&path, &text).map_err(|error| Trouble::Failed(format!("{}: {error}", path.display())))?;
+    write(&path, &text).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AlreadyExists => "; give the token another name, or --file",
+            _ => "",
+        };
+        Trouble::Failed(format!("{}: {error}{hint}", path.display()))
+    })?;
     let scopes = new.scopes.iter().copied();
     let scopes = scopes.fold(Scopes::default(), Scopes::with).names();
     let quoted: Vec<String> = scopes.iter().map(|scope| format!("\"{scope}\"")).collect();
@@ -108,14 +114,9 @@ fn make(context: &mut Context<'_>, new: &New) -> Outcome {
 
 /// A new file that its owner alone may read; one that is there stays.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)?;
+    // Its own directory alone: where there is no configuration, there is nothing to add a token to.
+    if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+        fs::DirBuilder::new().mode(0o700).create(parent)?;
     }
     let mut file = OpenOptions::new()
         .write(true)

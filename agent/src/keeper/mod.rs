@@ -142,8 +142,7 @@ impl Keeper {
         let material = deferred::material(&config)?;
         let deferred = Deferred::start(&config, shared.gate.clone(), shared.outcomes.clone())?;
         let clock = Clock::new();
-        let seed = random::secret()?;
-        let datapath = Datapath::open(&config.bpffs_dir, &Sizes::of(&config), seed)?;
+        let datapath = Datapath::open(&config.bpffs_dir, &Sizes::of(&config), random::secret()?)?;
         let mut store = Store::open(&config.state_dir)?;
         let mut notices = Vec::new();
         if let Some(recovered) = store.recovered() {

@@ -10,6 +10,7 @@
 mod health;
 mod journal;
 mod metrics;
+mod sdk;
 mod streams;
 
 fn main() {
@@ -18,6 +19,7 @@ fn main() {
             health::tests(),
             journal::tests(),
             metrics::tests(),
+            sdk::tests(),
             streams::tests(),
         ]
         .concat(),
