@@ -173,6 +173,6 @@ fn damaged(error: &MaxMindDbError) -> String {
 fn printable(text: &str) -> String {
     text.chars()
         .take(200)
-        .flat_map(char::escape_debug)
+        .map(|one| if one.is_control() { '?' } else { one })
         .collect()
 }

@@ -312,6 +312,17 @@ impl Entry {
         }
     }
 
+    /// Whether nothing has become of it since.
+    fn is_as(&self, later: &Self) -> bool {
+        let files =
+            (self.kind, &self.path, &self.problem) == (later.kind, &later.path, &later.problem);
+        let same = match (&self.database, &later.database) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        files && same
+    }
+
     fn look_up(&self, address: IpAddr, mut known: impl FnMut(&record::Record<'_>)) {
         let Some(database) = &self.database else {
             return;

@@ -115,23 +115,26 @@ fn watch_files(files: Files, plans: &Receiver<Option<Files>>, told: &watch::Send
 
 fn look(files: &Files, told: &watch::Sender<Arc<Held>>) {
     let mut held = Held(told.borrow().0.clone());
-    let before: Vec<Option<String>> = held.0.iter().map(|entry| entry.problem.clone()).collect();
-    let planned = held.0.len();
+    let before = held.0.clone();
     held.follow(files);
-    if !held.look() && planned == held.0.len() {
+    let news = held.look();
+    let mut pairs = before.iter().zip(&held.0);
+    if !news && before.len() == held.0.len() && pairs.all(|(before, now)| before.is_as(now)) {
         return;
     }
-    for (place, entry) in held.0.iter().enumerate() {
+    for entry in &held.0 {
         let path = entry.path.display();
+        if before.iter().any(|known| known.is_as(entry)) {
+            continue;
+        }
         match &entry.problem {
-            Some(what) if before.get(place).and_then(Option::as_ref) != Some(what) => {
+            Some(what) => {
                 let stays = entry
                     .database
                     .as_ref()
                     .map_or("", |_| "; the last good one stays in use");
                 warn!("geo.{}: {path} {what}{stays}", entry.kind.name());
             }
-            Some(_) => {}
             None => info!(
                 database = entry.database.as_ref().map(|database| database.name()),
                 "geo.{}: {path} is in use",
