@@ -32,6 +32,11 @@ pub(crate) const SETS: &[Set] = &[
         name: "streams",
         requirements: "tests/streams-requirements.txt",
     },
+    // moto, for EventBridge and what is behind it, and the messages of OpenTelemetry.
+    Set {
+        name: "sinks",
+        requirements: "tests/sinks-requirements.txt",
+    },
 ];
 
 /// Makes sure that a set is there in the pinned versions; quick when it is. Returns its folder.

@@ -26,6 +26,7 @@ fn parse(text: &str) -> Result<Config, Mistakes> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of streams")]
 fn a_receiver_needs_little_more_than_its_place_and_its_secret() {
     let text = r#"
 [[stream]]

@@ -53,6 +53,11 @@ pub(crate) trait Sink: Send {
     /// Sends a flight, all of it, in order. The core limits the time and drops the future when it is over.
     fn send<'a>(&'a mut self, flight: &'a [Item<Piece>]) -> Pending<'a, Answer>;
 
+    /// Whether so much was handed over and not confirmed that nothing more should be for now.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// After [`Answer::Handed`]: what has become of it. Asked every now and then, also when nothing is sent.
     fn confirm(&mut self) -> Pending<'_, Confirmed> {
         Box::pin(ready(Confirmed::default()))

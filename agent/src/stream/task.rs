@@ -221,6 +221,11 @@ impl Task {
             *wake = self.send_at.min(*wake);
             return;
         }
+        let is_full = self.sink.as_ref().is_some_and(|sink| sink.is_full());
+        if is_full && self.delivery.is_in_doubt() {
+            // Asked for again above, until there is room.
+            return;
+        }
         let flight: Vec<Item<Piece>> = self.delivery.next().cloned().collect();
         if !flight.is_empty() {
             let sink = self.sink.take();

@@ -11,6 +11,7 @@ mod health;
 mod journal;
 mod metrics;
 mod sdk;
+mod sinks;
 mod streams;
 
 fn main() {
@@ -20,6 +21,7 @@ fn main() {
             journal::tests(),
             metrics::tests(),
             sdk::tests(),
+            sinks::tests(),
             streams::tests(),
         ]
         .concat(),

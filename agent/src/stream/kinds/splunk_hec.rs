@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     super::{
@@ -72,7 +72,7 @@ pub(super) struct Collector {
     gzip: bool,
     acknowledge: bool,
     acknowledge_within: Duration,
-    /// Whether the collector has said that it acknowledges.
+    /// Whether the collector has said that it acknowledges: asked before anything is sent.
     is_tried: bool,
     waiting: VecDeque<Waiting>,
     /// Acknowledged up to here, and not said yet.
@@ -128,25 +128,34 @@ impl Collector {
     }
 
     async fn post(&mut self, flight: &[Item<Piece>]) -> Answer {
-        if self.acknowledge
-            && let Err(answer) = self.ready().await
-        {
-            return answer;
+        if self.acknowledge && !self.is_tried {
+            if let Err(answer) = self.acknowledged(&[0]).await {
+                return answer;
+            }
+            self.is_tried = true;
         }
         let mut headers = self.headers.clone();
         let body = body::packed(joined(b"", flight, b"", b""), self.gzip, &mut headers).await;
         let answer = match self.ask("/event", headers, body).await {
             Ok(answer) => answer,
-            Err(answer) => return answer,
+            Err(answer) => return self.unheard(answer),
         };
         let said = serde_json::from_slice::<Said>(&answer.body).ok();
         let verdict = verdict(&answer, said.as_ref(), self.clock.now().wall_ms);
+        if said.is_none() {
+            return self.unheard(verdict);
+        }
         if verdict != Answer::Accepted || !self.acknowledge {
             return verdict;
         }
         let (Some(ack), Some(last)) = (said.and_then(|said| said.ack), flight.last()) else {
             return no_acknowledgement();
         };
+        if self.waiting.back().is_some_and(|before| ack <= before.ack) {
+            return Answer::Broken {
+                what: "counts its acknowledgements anew; it has forgotten the others".to_owned(),
+            };
+        }
         self.waiting.push_back(Waiting {
             ack,
             last_seq: last.seq,
@@ -155,18 +164,13 @@ impl Collector {
         Answer::Handed
     }
 
-    /// Finds out whether there are acknowledgements before anything is sent, and waits until there is room for one more.
-    async fn ready(&mut self) -> Result<(), Answer> {
-        if !self.is_tried {
-            self.acknowledged(&[0]).await?;
-            self.is_tried = true;
+    /// Where the collector itself has not answered, it may have been started anew and have taken the flight all the same,
+    /// under an id that another flight waits for: the channel is given up, and what waits is sent again.
+    fn unheard(&self, answer: Answer) -> Answer {
+        match answer {
+            Answer::Retry { what, .. } if !self.waiting.is_empty() => Answer::Broken { what },
+            other => other,
         }
-        // The core limits the time.
-        while self.waiting.len() >= WAITING_MAX {
-            sleep(ASK).await;
-            self.settle().await?;
-        }
-        Ok(())
     }
 
     /// Takes what was acknowledged from the front of what waits.
@@ -244,6 +248,10 @@ impl Collector {
 impl Sink for Collector {
     fn send<'a>(&'a mut self, flight: &'a [Item<Piece>]) -> Pending<'a, Answer> {
         Box::pin(self.post(flight))
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= WAITING_MAX
     }
 
     fn confirm(&mut self) -> Pending<'_, Confirmed> {

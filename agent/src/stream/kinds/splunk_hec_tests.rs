@@ -24,8 +24,14 @@ fn judged(status: u16, body: &str) -> &'static str {
         Answer::Poison { index: 2, .. } => "poison 2",
         Answer::Refused { .. } => "refused",
         Answer::TooLarge { .. } => "too large",
-        Answer::Paused { why, .. } if why == Pause::Unauthorized => "unauthorized",
-        Answer::Paused { why, .. } if why == Pause::Misdirected => "misdirected",
+        Answer::Paused {
+            why: Pause::Unauthorized,
+            ..
+        } => "unauthorized",
+        Answer::Paused {
+            why: Pause::Misdirected,
+            ..
+        } => "misdirected",
         other => panic!("{other:?}"),
     }
 }

@@ -3,7 +3,7 @@
 
 mod syslog;
 mod webhook;
-mod world;
+pub(crate) mod world;
 
 use lab::{Need, TestFn, needs_nothing};
 

@@ -58,6 +58,7 @@ fn an_entry_is_as_large_as_amazon_says_and_no_larger() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of answers")]
 fn only_what_failed_is_sent_again() {
     let answer = |status: u16, body: &str| HttpAnswer {
         status: StatusCode::from_u16(status).unwrap(),

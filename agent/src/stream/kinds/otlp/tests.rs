@@ -97,6 +97,7 @@ fn json_says_the_same() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of answers")]
 fn answers_mean_what_the_specification_says() {
     let collector = |encoding| {
         let settings = Otlp {

@@ -31,10 +31,10 @@ pub(super) fn detection(about: &About<'_>) -> Shaped {
     } else {
         (CREATE, NEW)
     };
-    let (analytic, analytic_type) = match about.text("cause") {
-        Some("operator" | "lapsed") => ("Operator", (1, "Rule")),
-        Some(_) => ("Attack model", (4, "Learning (ML/DL)")),
-        None => ("Detection", (1, "Rule")),
+    let (analytic, uid, analytic_type) = match about.text("cause") {
+        Some("operator" | "lapsed") => ("Operator", "operator", (1, "Rule")),
+        Some(_) => ("Attack model", "attack-model", (4, "Learning (ML/DL)")),
+        None => ("Detection", "detection", (1, "Rule")),
     };
     let service = about.text("service");
     let own = json!({
@@ -48,7 +48,7 @@ pub(super) fn detection(about: &About<'_>) -> Shaped {
             "types": about.detections(),
             "created_time": about.number("since").or(about.number("time")),
             "modified_time": about.number("time"),
-            "analytic": { "name": analytic, "type_id": analytic_type.0, "type": analytic_type.1 },
+            "analytic": { "uid": uid, "name": analytic, "type_id": analytic_type.0, "type": analytic_type.1 },
             "attacks": activity::attacks(about),
             "product": product(),
         },
