@@ -10,13 +10,11 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 mod deferred;
-#[allow(dead_code, reason = "the live sources of signals come next")]
 mod detection;
 mod feed;
 mod forwarders;
 mod gate;
 mod gateway;
-#[allow(dead_code, reason = "streams and reports read it next")]
 pub mod geo;
 mod health;
 mod histogram;

@@ -247,11 +247,6 @@ impl Core {
         &self.impact
     }
 
-    /// The positions of sources that are no longer configured are of no use.
-    pub(super) fn keep_positions(&mut self, keep: impl Fn(&str) -> bool) {
-        self.positions.retain(|source, _| keep(source));
-    }
-
     pub(super) const fn positions(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.positions
     }

@@ -163,3 +163,63 @@ const FAILURES_SINGLE_MAX: u32 = 20;
 const SUCCESSES_SINGLE_MAX: u32 = 1_000;
 const SINGLES_MAX: usize = 65_536;
 const GATHERED_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Journal, JournalSettings};
+
+    #[test]
+    fn the_counts_add_up_to_the_signals() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = JournalSettings {
+            retention_ms: u64::MAX,
+            ..JournalSettings::default()
+        };
+        let journal = Journal::at(dir.path(), settings).expect("a log");
+        let feed = EventFeed::new(10, 0);
+        feed.keep_in(journal.log());
+        let mut seen = Seen::new(feed.clone());
+        let total = 60_000_u32;
+        for number in 0..total {
+            let failed = number.is_multiple_of(2);
+            let signal = Signal {
+                time_ms: u64::from(number) / 30,
+                client: IpAddr::from((0x0a00_0000 + number % 25_000).to_be_bytes()),
+                service: 0,
+                flow: Flow::SignIn,
+                outcome: if failed {
+                    Outcome::Failure
+                } else {
+                    Outcome::Success
+                },
+                user: None,
+                agent: None,
+                asn: None,
+            };
+            seen.note(&signal, Some("login"), signal.time_ms);
+        }
+        seen.tick(2_000, true);
+        let reader = journal.log().reader();
+        assert_eq!(feed.log().map(|log| log.report()["lost"]), Some(0));
+        // It writes everything before it ends.
+        journal.stop();
+        let (mut counted, mut events, mut after) = (0, 0, 0);
+        loop {
+            let page = reader.after(after, 1_000, 1 << 22).expect("read");
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            events += page.len();
+            let count = |entry: &crate::journal::Entry| {
+                entry.facts.get("count").and_then(|count| count.as_u64())
+            };
+            counted += page
+                .iter()
+                .map(|entry| count(entry).unwrap_or(1))
+                .sum::<u64>();
+        }
+        assert_eq!(counted, u64::from(total));
+        assert!(events < 60_000, "{events} events");
+        assert!(feed.recent(10).is_empty(), "who follows is spared them");
+    }
+}

@@ -21,7 +21,7 @@ use crate::{clock::Clock, geo::Databases};
 
 const CHILD_DIRECTORY: &str = "EDGEWARD_TEST_JOURNAL_DIRECTORY";
 const KILLS: u64 = 100;
-/// Small, so that slices are rolled and removed while it goes on; the oldest events go, the acknowledged latest stay.
+/// Nothing goes: what is missing afterwards was lost.
 const SETTINGS: JournalSettings = JournalSettings {
     retention_ms: u64::MAX,
     bytes_max: 1 << 40,

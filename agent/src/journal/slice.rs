@@ -254,14 +254,15 @@ impl Writing {
 
     /// Readers see what was written.
     fn note(&self, records: &[Record], counts: &HashMap<i64, u64>) {
-        let bytes = size(&self.slice.path);
+        let bytes = size(&self.connection);
         let mut inner = self
             .slice
             .inner
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         inner.last = self.next - 1;
-        inner.bytes = bytes;
+        // What cannot be asked for is as it was.
+        inner.bytes = bytes.unwrap_or(inner.bytes);
         for record in records {
             inner.min_ms = inner.min_ms.min(record.published_ms);
             inner.max_ms = inner.max_ms.max(record.published_ms);
@@ -372,14 +373,17 @@ fn summary(connection: &Connection, path: &Path, first: u64) -> Result<Summary, 
         min_ms: min_ms.map_or(u64::MAX, i64::unsigned_abs),
         max_ms: max_ms.map_or(0, i64::unsigned_abs),
         classes: classes.map_err(failed)?,
-        bytes: size(path),
+        bytes: size(connection).map_err(failed)?,
     })
 }
 
-/// What a slice takes on disk, with its log.
-fn size(path: &Path) -> u64 {
-    let of = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    of(path) + of(&beside(path, "-wal"))
+/// What a slice takes on disk once its log is written into it, bytes. The log beside it has up to 16 MiB for a while:
+/// counted, it would make slices roll, and old ones go, that are nearly empty.
+fn size(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    Ok(number("page_count")?
+        .unsigned_abs()
+        .saturating_mul(number("page_size")?.unsigned_abs()))
 }
 
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {

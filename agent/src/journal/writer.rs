@@ -104,6 +104,10 @@ impl Writer {
         }
         self.retry_ms = 0;
         self.step(true);
+        if !self.pending.is_empty() {
+            let lost = self.pending.len();
+            error!(lost, "the System Log could not be written to its end");
+        }
         if let Some(writing) = self.writing.take() {
             writing.pause();
         }
