@@ -1,6 +1,7 @@
 //! Edgeward's agent as a library: the binary and the kernel tests both stand on it.
 
 mod agent;
+mod allocator;
 mod api;
 mod authz;
 mod base64;

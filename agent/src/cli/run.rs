@@ -34,6 +34,7 @@ impl Run {
         if let Some(socket) = &context.socket {
             config.socket.clone_from(socket);
         }
+        crate::allocator::give_back();
         crate::run(config, &self.interfaces).map_err(|error| Trouble::Failed(format!("{error:#}")))
     }
 
