@@ -65,7 +65,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
     };
     let mut keeper = Keeper::start(config, interfaces, shared)?;
     // The keeper has made the state directory.
-    let learned = detection::Opened::open(keeper.config(), clock)?;
+    let learned = detection::Opened::open(keeper.config(), clock, Arc::clone(feed.names()))?;
     gate.tell_sign_ins(learned.key(), learned.intake());
     let (ring, heads) = (keeper.take_events()?, keeper.take_heads()?);
 

@@ -5,7 +5,9 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{duration, raw::Table};
 pub use crate::journal::JournalSettings;
 
-const KEYS: [&str; 2] = ["retention", "bytes_max"];
+const KEYS: [&str; 3] = ["retention", "bytes_max", "users"];
+/// How users stand in it.
+const USERS: [(&str, bool); 2] = [("hash", false), ("clear", true)];
 const DAY: u64 = 86_400;
 const RETENTION: RangeInclusive<Duration> =
     Duration::from_secs(DAY)..=Duration::from_secs(3_650 * DAY);
@@ -20,6 +22,9 @@ pub(super) fn journal(top: &Table<'_>) -> JournalSettings {
     let kept = Duration::from_millis(settings.retention_ms);
     let kept = table.time("retention", RETENTION, kept);
     settings.retention_ms = u64::try_from(kept.as_millis()).unwrap_or(settings.retention_ms);
+    if let Some(named) = table.get("users").and_then(|node| node.word(&USERS)) {
+        settings.names_users = named;
+    }
     settings.bytes_max = table.count("bytes_max", BYTES_MAX, settings.bytes_max);
     settings
 }
@@ -31,6 +36,7 @@ pub(super) fn changes(out: &mut Vec<String>, old: &JournalSettings, new: &Journa
         [
             ("retention", duration::format(retention)),
             ("bytes_max", settings.bytes_max.to_string()),
+            ("users", users(settings.names_users).to_owned()),
         ]
     };
     for ((name, before), (_, after)) in texts(old).into_iter().zip(texts(new)) {
@@ -38,6 +44,11 @@ pub(super) fn changes(out: &mut Vec<String>, old: &JournalSettings, new: &Journa
             out.push(format!("journal.{name}: {before} → {after}"));
         }
     }
+}
+
+fn users(named: bool) -> &'static str {
+    let found = USERS.iter().find(|(_, one)| *one == named);
+    found.map_or("", |(word, _)| word)
 }
 
 #[cfg(test)]
@@ -52,14 +63,18 @@ mod tests {
         let parse = |text: &str| {
             Config::parse(text, Path::new(""), "test.toml").map_err(|mistakes| mistakes.to_string())
         };
-        let config = parse("[journal]\nretention = \"30d\"\nbytes_max = 1073741824\n").unwrap();
+        let config =
+            parse("[journal]\nretention = \"30d\"\nbytes_max = 1073741824\nusers = \"clear\"\n")
+                .unwrap();
         assert_eq!(config.journal.retention_ms, 30 * DAY * 1_000);
         assert_eq!(config.journal.bytes_max, 1 << 30);
+        assert!(config.journal.names_users);
         assert_eq!(
             diff::changes(&Config::default(), &config),
             [
                 "journal.retention: 90d → 30d",
-                "journal.bytes_max: 4294967296 → 1073741824"
+                "journal.bytes_max: 4294967296 → 1073741824",
+                "journal.users: hash → clear"
             ]
         );
         assert_eq!(parse("").unwrap().journal, JournalSettings::default());
@@ -70,6 +85,7 @@ mod tests {
             ),
             ("[journal]\nbytes_max = 5", "journal.bytes_max: 5 is out"),
             ("[journal]\nbytes = 5", "journal.bytes"),
+            ("[journal]\nusers = \"plain\"", "journal.users: "),
         ] {
             let told = parse(text).unwrap_err();
             assert!(told.contains(what), "{text}: {told}");

@@ -9,7 +9,10 @@ use std::{
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use crate::journal::{Facts, Ids, Log};
+use crate::{
+    journal::{Facts, Ids, Log},
+    policy::names::Names,
+};
 
 /// Events on their way to everybody: those who ask for the latest, those who follow, and the System Log.
 #[derive(Clone, Debug)]
@@ -19,6 +22,7 @@ pub struct EventFeed {
     sender: broadcast::Sender<Arc<str>>,
     ids: Arc<Ids>,
     log: Arc<OnceLock<Log>>,
+    names: Arc<Names>,
 }
 
 impl EventFeed {
@@ -32,6 +36,7 @@ impl EventFeed {
             sender: broadcast::Sender::new(FOLLOWED_QUEUED_MAX),
             ids: Arc::new(Ids::new(seed)),
             log: Arc::default(),
+            names: Arc::default(),
         }
     }
 
@@ -50,6 +55,11 @@ impl EventFeed {
     /// The System Log, once it is at work.
     pub(crate) fn log(&self) -> Option<&Log> {
         self.log.get()
+    }
+
+    /// The names of users, if events are to tell them.
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.names
     }
 
     /// What makes the ids of events.

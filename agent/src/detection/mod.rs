@@ -44,6 +44,7 @@ use crate::{
     policy::{
         attack,
         defence::{Services, Settings},
+        names::Names,
         sign_in::{SignIn, UserPlace},
         signal::PseudonymKey,
         snapshot::Snapshot,
@@ -138,10 +139,10 @@ impl Opened {
     ///
     /// # Errors
     /// The state directory cannot be used. A damaged state is moved aside and told, and is no error.
-    pub(crate) fn open(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+    pub(crate) fn open(config: &Config, clock: Clock, names: Arc<Names>) -> anyhow::Result<Self> {
         let dir = config.state_dir.join(DIRECTORY);
         prepare(&dir).with_context(|| format!("the directory {}", dir.display()))?;
-        let key = pseudonym_key(&dir.join(KEY_FILE))?;
+        let key = pseudonym_key(&dir.join(KEY_FILE))?.telling(names);
         let settings = settings(config);
         let seed = key.user(b"what falls into a sample").bits();
         let (mut journal, mut core) = Journal::open(&dir, settings, seed, clock.now().wall_ms)
@@ -162,8 +163,8 @@ impl Opened {
     }
 
     /// The secret under which names become pseudonyms; the same over restarts.
-    pub(crate) const fn key(&self) -> PseudonymKey {
-        self.key
+    pub(crate) fn key(&self) -> PseudonymKey {
+        self.key.clone()
     }
 
     /// Where signals go.

@@ -143,7 +143,7 @@ impl Seen {
             "outcome": outcome,
             "reason": reason,
             "sign_in": key.outcome.name(),
-            "user": user.map(|user| format!("{:016x}", user.bits())),
+            "user": user.map(|user| self.feed.names().call(user)),
         });
         if let (Some(gathered), Some(facts)) = (gathered, facts.as_object_mut()) {
             facts.insert("count".to_owned(), gathered.count.into());

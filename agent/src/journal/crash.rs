@@ -26,6 +26,7 @@ const SETTINGS: JournalSettings = JournalSettings {
     retention_ms: u64::MAX,
     bytes_max: 1 << 40,
     sync: true,
+    names_users: false,
 };
 
 #[test]

@@ -105,19 +105,19 @@ impl About<'_> {
     fn actor(&self) -> Value {
         if let (Subject::Judgement, Some(address)) = (self.kind.subject, self.address) {
             let address = address.to_string();
-            return actor(&address, "IP address", "unknown", &address);
+            return actor(&address, "IP address", NOBODY[0], &address);
         }
         if self.kind.subject == Subject::SignIn {
-            let user = text(self.facts, "user").unwrap_or("unknown");
+            let user = text(self.facts, "user").unwrap_or(NOBODY[0]);
             return actor(user, "User", user, user);
         }
         match text(self.facts, "actor") {
-            Some(name) if !SYSTEM.contains(&name) => actor(name, "User", name, name),
+            Some(name) if !is_system(name) => actor(name, "User", name, name),
             name => actor(
                 name.unwrap_or(SYSTEM[0]),
                 "SystemPrincipal",
-                "system@edgeward",
-                "Edgeward",
+                NOBODY[1],
+                NOBODY[2],
             ),
         }
     }
@@ -319,6 +319,13 @@ const FAILURES: [&str; 10] = [
     "system.log.gap",
     "system.agent.crash",
 ];
+/// Whether an actor is no person.
+pub(super) fn is_system(name: &str) -> bool {
+    SYSTEM.contains(&name)
+}
+
+/// What stands in the place of an actor's name where there is none.
+pub(super) const NOBODY: [&str; 3] = ["unknown", "system@edgeward", "Edgeward"];
 /// Actors that are no persons.
 const SYSTEM: [&str; 5] = ["edgeward", "detection", "configuration", "timer", "feed"];
 /// What a change is about: the first of these facts, and what it is.

@@ -65,6 +65,8 @@ pub struct JournalSettings {
     pub retention_ms: u64,
     /// How much they may take on disk, bytes.
     pub bytes_max: u64,
+    /// Whether sign-ins tell users by name; otherwise by a keyed hash.
+    pub names_users: bool,
     /// Whether a batch is synced before it counts as written. Only benches say no.
     pub sync: bool,
 }
@@ -122,6 +124,7 @@ impl Default for JournalSettings {
         Self {
             retention_ms: 90 * 86_400_000,
             bytes_max: 4 << 30,
+            names_users: false,
             sync: true,
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     filter::{Filter, Literal, Operator},
     ids,
-    log_event::log_event,
+    log_event::{Facts, NOBODY, is_system, log_event},
     search::{Order, Query},
     slice::Summary,
 };
@@ -27,7 +27,7 @@ pub(super) enum Way {
     Classes(Vec<i64>),
     /// Events about an address.
     Address(String),
-    /// Events about a user.
+    /// Events about a user, and what a person changed.
     User(String),
     /// Events of one millisecond.
     At(u64),
@@ -72,7 +72,7 @@ impl Plan {
         let key = query
             .filter
             .as_ref()
-            .and_then(|filter| key(filter).or_else(|| either(filter, query.by, summary)));
+            .and_then(|filter| key(filter, query.by, summary));
         let way = match key {
             Some(way) => way,
             None if classes.is_some() && is_rare(&left, query.by, all) => Way::Classes(ids),
@@ -98,31 +98,47 @@ fn is_rare(left: &[(i64, u64)], by: Order, all: u64) -> bool {
 }
 
 /// The ways of alternatives, if each of them has one.
-fn either(filter: &Filter, by: Order, summary: &Summary) -> Option<Way> {
-    let Filter::Or(parts) = filter else {
-        return None;
-    };
-    let all: u64 = summary.classes.iter().map(|class| class.count).sum();
+fn either(parts: &[Filter], by: Order, summary: &Summary) -> Option<Way> {
     let way = |part: &Filter| {
-        if let Some(way) = key(part) {
-            return Some(way);
-        }
-        let possible = summary.classes.iter().filter(|class| {
-            let facts = serde_json::from_str(&class.facts).ok();
-            facts.is_none_or(|facts| standing(part, &log_event(&facts)) != Standing::No)
-        });
-        let left: Vec<(i64, u64)> = possible.map(|class| (class.id, class.count)).collect();
-        let ids = left.iter().map(|(id, _)| *id).collect();
-        is_rare(&left, by, all).then_some(Way::Classes(ids))
+        key(part, by, summary).or_else(|| {
+            rare(by, summary, |facts| {
+                standing(part, &log_event(facts)) != Standing::No
+            })
+        })
     };
     let ways = parts.iter().map(way).collect::<Option<Vec<_>>>()?;
     Some(Way::Either(ways))
 }
 
+/// The classes that are possible, if they are rare.
+fn rare(by: Order, summary: &Summary, possible: impl Fn(&Facts) -> bool) -> Option<Way> {
+    let all: u64 = summary.classes.iter().map(|class| class.count).sum();
+    let found = summary.classes.iter().filter(|class| {
+        let facts = serde_json::from_str(&class.facts).ok();
+        facts.is_none_or(|facts| possible(&facts))
+    });
+    let left: Vec<(i64, u64)> = found.map(|class| (class.id, class.count)).collect();
+    let ids = left.iter().map(|(id, _)| *id).collect();
+    is_rare(&left, by, all).then_some(Way::Classes(ids))
+}
+
+/// Events by who acted: a source that was judged, a user who signed in, or whoever changed something.
+fn actor(text: &str) -> Option<Way> {
+    if is_system(text) || NOBODY.contains(&text) {
+        return None;
+    }
+    let person = Way::User(text.to_owned());
+    Some(match address(text) {
+        Some(address) => Way::Either(vec![person, Way::Address(address)]),
+        None => person,
+    })
+}
+
 /// A condition that every match must meet and that an index answers.
-fn key(filter: &Filter) -> Option<Way> {
+fn key(filter: &Filter, by: Order, summary: &Summary) -> Option<Way> {
     match filter {
-        Filter::And(parts) => parts.iter().find_map(key),
+        Filter::And(parts) => parts.iter().find_map(|part| key(part, by, summary)),
+        Filter::Or(parts) => either(parts, by, summary),
         Filter::Compare {
             attribute,
             operator: Operator::Eq,
@@ -130,7 +146,7 @@ fn key(filter: &Filter) -> Option<Way> {
         } => match attribute.as_str() {
             "client.ipAddress" => Some(Way::Address(canonical(text))),
             "uuid" | "transaction.id" => ids::time_of(text).map(Way::At),
-            "actor.id" | "actor.displayName" => address(text).map(Way::Address),
+            "actor.id" | "actor.alternateId" | "actor.displayName" => actor(text),
             "debugContext.debugData.user" => Some(Way::User(text.clone())),
             _ => None,
         },

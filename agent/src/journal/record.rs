@@ -12,7 +12,7 @@ use crate::geo::{Databases, Place};
 
 use super::{
     catalogue::{Kind, Subject},
-    log_event::{Facts, address, text},
+    log_event::{Facts, address, is_system, text},
 };
 
 /// One event.
@@ -81,10 +81,18 @@ impl Record {
                 .unwrap_or_default(),
             class,
             address,
-            user: text(facts, "user").map(Box::from),
+            user: person(facts, kind.subject).map(Box::from),
             line,
             fold,
         }
+    }
+}
+
+/// Whom the index of users leads to: who signed in, or who changed something.
+fn person(facts: &Facts, subject: Subject) -> Option<&str> {
+    match subject {
+        Subject::Judgement | Subject::SignIn => text(facts, "user"),
+        Subject::Change | Subject::Health => text(facts, "actor").filter(|actor| !is_system(actor)),
     }
 }
 

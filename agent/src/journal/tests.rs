@@ -16,6 +16,7 @@ const FOR_EVER: JournalSettings = JournalSettings {
     retention_ms: u64::MAX,
     bytes_max: 1 << 40,
     sync: true,
+    names_users: false,
 };
 
 fn start(dir: &Path, settings: JournalSettings) -> Journal {
@@ -155,14 +156,14 @@ fn all(reader: &Reader, query: &Query) -> Vec<Entry> {
 }
 
 /// Three slices whose times overlap, as those of a host whose clock was set back.
-fn three_slices(dir: &Path) -> Vec<(u64, u64, Value)> {
+fn three_slices(dir: &Path, event: fn(u64, u64) -> Value) -> Vec<(u64, u64, Value)> {
     let mut known = Vec::new();
     for (slice, (first, base)) in [(1, 10_000), (1_001, 60_000), (2_001, 30_000)]
         .into_iter()
         .enumerate()
     {
         let events: Vec<Value> = (0..1_000_u64)
-            .map(|number| judgement(slice as u64 * 1_000 + number, base + number * 37 % 50_000))
+            .map(|number| event(slice as u64 * 1_000 + number, base + number * 37 % 50_000))
             .collect();
         written(dir, first, &events);
         known.extend(
@@ -172,6 +173,24 @@ fn three_slices(dir: &Path) -> Vec<(u64, u64, Value)> {
         );
     }
     known
+}
+
+/// Mostly judgements; some sign-ins, also of a user whose name is an address, and changes by people and by the agent.
+fn any(number: u64, time: u64) -> Value {
+    let users = ["alice", "203.0.113.9", "uid 0", "unknown"];
+    let mut event = match (number % 11, number % 97) {
+        (_, 7) => json!({ "event": "zone.create", "actor": "uid 0", "zone": "office" }),
+        (_, 8) => json!({ "event": "zone.delete", "actor": "203.0.113.9" }),
+        (_, 9) => json!({ "event": "decision.create", "actor": "edgeward" }),
+        (3, turn) => json!({
+            "event": "user.session.start", "outcome": "FAILURE", "client": format!("203.0.113.{}", number % 256),
+            "user": users[usize::from(turn % 2 == 0) * 2 + usize::from(turn % 3 == 0)],
+        }),
+        _ => return judgement(number, time),
+    };
+    event["time"] = time.into();
+    event["id"] = format!("id-{number}").into();
+    event
 }
 
 /// What a look at every event finds.
@@ -208,7 +227,7 @@ fn looped(known: &[(u64, u64, Value)], query: &Query) -> Vec<u64> {
 #[test]
 fn searches_find_what_a_loop_over_everything_finds() {
     let dir = tempfile::tempdir().expect("a directory");
-    let known = three_slices(dir.path());
+    let known = three_slices(dir.path(), any);
     let journal = start(dir.path(), FOR_EVER);
     let reader = journal.log().reader();
     let filters = [
@@ -220,6 +239,15 @@ fn searches_find_what_a_loop_over_everything_finds() {
         "client.ipAddress eq \"203.0.113.9\" or client.ipAddress eq \"203.0.113.10\" or uuid eq \"id-4\"",
         "(actor.id eq \"203.0.113.9\" and outcome.result eq \"DENY\") or eventType eq \"zone.create\"",
         "client.ipAddress sw \"203.0.113.1\"",
+        "actor.id eq \"alice\"",
+        "actor.alternateId eq \"alice\" and outcome.result eq \"FAILURE\"",
+        "actor.displayName eq \"203.0.113.9\"",
+        "actor.alternateId eq \"203.0.113.9\"",
+        "actor.id eq \"uid 0\"",
+        "actor.id eq \"unknown\"",
+        "actor.alternateId eq \"unknown\"",
+        "actor.id eq \"edgeward\"",
+        "debugContext.debugData.user eq \"uid 0\"",
         "eventType eq \"zone.create\"",
         "debugContext.debugData.score eq \"90\" and severity eq \"WARN\"",
     ];
@@ -270,7 +298,7 @@ fn searches_find_what_a_loop_over_everything_finds() {
 #[test]
 fn words_are_found_in_any_case_in_any_value() {
     let dir = tempfile::tempdir().expect("a directory");
-    three_slices(dir.path());
+    three_slices(dir.path(), judgement);
     let journal = start(dir.path(), FOR_EVER);
     let reader = journal.log().reader();
     let count = |words: &[&str]| {
@@ -325,7 +353,7 @@ fn an_id_is_found_by_its_time() {
 #[test]
 fn old_slices_go_by_size_and_by_age_and_the_others_stay() {
     let dir = tempfile::tempdir().expect("a directory");
-    three_slices(dir.path());
+    three_slices(dir.path(), judgement);
     let settings = JournalSettings {
         bytes_max: 1,
         ..FOR_EVER
@@ -352,7 +380,7 @@ fn old_slices_go_by_size_and_by_age_and_the_others_stay() {
 #[test]
 fn a_damaged_slice_is_moved_aside_and_the_log_goes_on_behind_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    three_slices(dir.path());
+    three_slices(dir.path(), judgement);
     for (first, path) in Slice::list(dir.path()).expect("listed") {
         if first != 1_001 {
             std::fs::write(

@@ -160,6 +160,7 @@ impl Keeper {
         let expiries = ends.collect();
         let classes = Classes::load(datapath.classes()?);
         let (config, made) = with_made(config, store.zones()?, &mut notices);
+        shared.feed.names().want(config.journal.names_users);
         let mut keeper = Self {
             config,
             made,

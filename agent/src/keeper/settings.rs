@@ -166,6 +166,7 @@ impl Keeper {
         if let Some(sources) = &mut self.sources {
             sources.apply(&self.config);
         }
+        self.feed.names().want(self.config.journal.names_users);
         if let Some(log) = self.feed.log() {
             log.set(self.config.journal);
         }

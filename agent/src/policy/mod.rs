@@ -17,6 +17,7 @@ pub mod limits;
 pub mod listing;
 pub mod mode;
 pub mod model;
+pub mod names;
 pub mod nested;
 pub mod path;
 pub mod posture;

@@ -1,8 +1,10 @@
 //! A signal: one sign-in outcome, as detectors see it. Whoever signs in is a pseudonym here, never a name.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+use super::names::Names;
 
 /// One sign-in outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,10 +57,11 @@ pub enum Outcome {
 pub struct Pseudonym(u64);
 
 /// The secret under which names become pseudonyms. Without it nobody can try names against hashes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct PseudonymKey {
     low: u64,
     high: u64,
+    names: Option<Arc<Names>>,
 }
 
 /// The longest part of a name that counts, bytes: longer ones are told apart by their beginning.
@@ -115,7 +118,20 @@ impl PseudonymKey {
     /// A key of two random words.
     #[must_use]
     pub const fn new(low: u64, high: u64) -> Self {
-        Self { low, high }
+        Self {
+            low,
+            high,
+            names: None,
+        }
+    }
+
+    /// The same key, which tells the names that it is given.
+    #[must_use]
+    pub fn telling(self, names: Arc<Names>) -> Self {
+        Self {
+            names: Some(names),
+            ..self
+        }
     }
 
     /// The pseudonym of a user name. Spaces around it and ASCII case do not make another user.
@@ -127,7 +143,11 @@ impl PseudonymKey {
         for (to, from) in folded.iter_mut().zip(name) {
             *to = from.to_ascii_lowercase();
         }
-        self.hash(b'u', folded.get(..length).unwrap_or_default())
+        let user = self.hash(b'u', folded.get(..length).unwrap_or_default());
+        if let Some(names) = &self.names {
+            names.note(user, name);
+        }
+        user
     }
 
     /// The pseudonym of a user agent and a path.

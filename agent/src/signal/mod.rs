@@ -60,7 +60,7 @@ pub trait LogFormat {
 pub struct Rejection(Cow<'static, str>);
 
 /// What all formats need to make signals.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Maker {
     /// Names become pseudonyms under it.
     pub key: PseudonymKey,

@@ -247,7 +247,7 @@ impl Outcomes {
             None => (call.client)()?,
         };
         let maker = Maker {
-            key: open.key,
+            key: open.key.clone(),
             service: u16::try_from(service).unwrap_or_default(),
         };
         Ok(maker.signal(Told {

@@ -60,13 +60,13 @@ fn no_line_makes_a_reader_fail() {
     };
     let expression = r"(?<time>\S+).*?(?<client>[0-9a-f.:]{3,})";
     let mut formats: Vec<Box<dyn LogFormat>> = vec![
-        Box::new(Sshd::new(maker, 1_795_334_400_000)),
-        Box::new(AccessLog::new(maker, Routes::default())),
-        Box::new(Keycloak::new(maker)),
-        Box::new(Authelia::new(maker)),
-        Box::new(JsonLines::new(maker, JsonFields::default(), 0)),
+        Box::new(Sshd::new(maker.clone(), 1_795_334_400_000)),
+        Box::new(AccessLog::new(maker.clone(), Routes::default())),
+        Box::new(Keycloak::new(maker.clone())),
+        Box::new(Authelia::new(maker.clone())),
+        Box::new(JsonLines::new(maker.clone(), JsonFields::default(), 0)),
         Box::new(RegexLines::new(
-            maker,
+            maker.clone(),
             Expression::parse(expression).unwrap(),
             Words::default(),
             0,

@@ -193,7 +193,7 @@ impl Wanted {
         stopped: oneshot::Receiver<()>,
     ) -> io::Result<()> {
         let maker = Maker {
-            key: wiring.key,
+            key: wiring.key.clone(),
             service: self.service,
         };
         let format = self.source.recipe.reader(maker, wiring.clock.now().wall_ms);

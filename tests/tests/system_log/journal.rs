@@ -1,9 +1,11 @@
 //! The System Log of a running agent: what happens is found in it, also after kill -9 and beside a full disk.
 
+use std::{fs::OpenOptions, io::Write as _};
+
 use anyhow::{Context, ensure};
 use lab::frames::Frame;
 use lab::{Agent, AgentConfig, Lab, Need, Result, SmallDisk, TestFn, needs_nothing, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
     vec![
@@ -13,6 +15,7 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
             needs_nothing,
         ),
         ("changes_say_who_and_what", changes, needs_nothing),
+        ("users_stand_in_it_as_configured", users, needs_nothing),
         ("kill_9_keeps_the_log_and_is_said", killed, needs_nothing),
         (
             "a_full_disk_costs_counted_events_and_no_verdict",
@@ -117,6 +120,62 @@ fn changes() -> Result<()> {
     );
     let change = zone[0]["debugContext"]["debugData"]["change"].as_str();
     ensure!(change.unwrap_or_default().contains("network"), "{zone:#?}");
+    Ok(())
+}
+
+fn users() -> Result<()> {
+    let lab = Lab::new("log-users")?;
+    let followed = lab.write("sign-ins.json", "")?;
+    let configured = |users: &str| {
+        AgentConfig::new("log").toml(&format!(
+            "[journal]\nusers = \"{users}\"\n[[signal]]\nname = \"application\"\nfile = \"{}\"\nformat = \"json\"\n",
+            followed.display()
+        ))
+    };
+    let agent = Agent::start(&lab, &configured("hash"))?;
+    let signs_in = |user: &str, client: &str| -> Result<Value> {
+        let mut file = OpenOptions::new().append(true).open(&followed)?;
+        writeln!(
+            file,
+            "{}",
+            json!({ "time": "2026-11-22T08:00:00Z", "client": client, "outcome": "failure", "user": user })
+        )?;
+        let filter =
+            format!("eventType eq \"user.session.start\" and client.ipAddress eq \"{client}\"");
+        until("the sign-in is in the log", || {
+            Ok(!log_of(&agent, &filter)?.is_empty())
+        })?;
+        Ok(log_of(&agent, &filter)?[0]["actor"].take())
+    };
+    let hashed = signs_in("Alice@login.example", "192.0.2.1")?;
+    let hash = hashed["alternateId"].as_str().context("a hash")?;
+    ensure!(
+        hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{hashed}"
+    );
+    agent.reconfigure(&configured("clear"))?;
+    agent.cli_ok(&["reload"])?;
+    let named = signs_in("Alice@login.example", "192.0.2.2")?;
+    ensure!(named["alternateId"] == "Alice@login.example", "{named}");
+    let tricky = "bob\"\n\u{1b}[2J<script>";
+    let odd = signs_in(tricky, "192.0.2.3")?;
+    ensure!(odd["displayName"] == tricky, "{odd}");
+    let found = log_of(&agent, "actor.alternateId eq \"Alice@login.example\"")?;
+    ensure!(
+        found.len() == 1 && found[0]["client"]["ipAddress"] == "192.0.2.2",
+        "{found:#?}"
+    );
+    let change = log_of(&agent, "eventType eq \"system.agent.reload\"")?;
+    ensure!(
+        change
+            .iter()
+            .any(|event| event.to_string().contains("journal.users: hash → clear")),
+        "{change:#?}"
+    );
+    agent.reconfigure(&configured("hash"))?;
+    agent.cli_ok(&["reload"])?;
+    let again = signs_in("Alice@login.example", "192.0.2.4")?;
+    ensure!(again == hashed, "{again} after {hashed}");
     Ok(())
 }
 

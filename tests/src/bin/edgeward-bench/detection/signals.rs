@@ -155,7 +155,7 @@ impl World {
         Self {
             sources,
             random: 1,
-            key,
+            key: key.clone(),
             time_ms: traffic::START_MS,
             agents: (0..200).map(agent).collect(),
         }

@@ -114,6 +114,7 @@ fn fill(dir: &Path, events: usize) -> Result<Journal> {
         retention_ms: u64::MAX,
         bytes_max: 1 << 40,
         sync: false,
+        ..JournalSettings::default()
     };
     let journal = Journal::at(dir, settings)?;
     let (log, committed) = (journal.log(), journal.log().reader().committed());
