@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 use anyhow::{Context as _, anyhow};
 use tokio::{
     net::UnixListener,
-    runtime,
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
@@ -34,6 +34,7 @@ use crate::{
         sources::{Sources, Wiring},
     },
     stream::{self, Board, Streams},
+    threads::single_threaded,
 };
 
 /// Runs until it is told to stop. What the kernel enforces stays when this returns.
@@ -102,7 +103,7 @@ pub fn run(config: Config, interfaces: &[String]) -> anyhow::Result<()> {
         tokio::time::sleep(LAST_ANSWER).await;
     });
     remove(&socket);
-    let records = beside.stop()?;
+    let records = beside.stop();
     places.stop()?;
     let outcome = thread
         .join()
@@ -175,15 +176,15 @@ impl Beside {
     }
 
     /// Ends everything but the records: the others may have something to say until their end.
-    fn stop(self) -> anyhow::Result<Records> {
+    fn stop(self) -> Records {
         self.fetching.stop();
         self.lapi.stop();
         self.streams.stop();
         self.metrics.stop();
         self.health.stop();
         self.api.stop();
-        self.detection.stop()?;
-        Ok(self.records)
+        self.detection.stop();
+        self.records
     }
 }
 
@@ -328,13 +329,9 @@ fn gate(
 }
 
 /// The control socket.
-fn listener(runtime: &runtime::Runtime, socket: &Path) -> anyhow::Result<UnixListener> {
+fn listener(runtime: &Runtime, socket: &Path) -> anyhow::Result<UnixListener> {
     let _inside = runtime.enter();
     Ok(server::bind(socket)?)
-}
-
-fn single_threaded() -> std::io::Result<runtime::Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// The keeper on a thread of its own, and a signal that comes when it ends.

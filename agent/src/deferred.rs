@@ -1,14 +1,11 @@
 //! The deferred forms at work: threads of their own for whatever judges proxied requests, so that neither
 //! the keeper nor the control socket waits for a request, nor a request for them.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use tokio::{
-    runtime,
-    sync::{oneshot, watch},
-};
-use tracing::{error, warn};
+use tokio::sync::watch;
+use tracing::warn;
 
 use crate::{
     authz::{EndpointState, Endpoints},
@@ -18,18 +15,23 @@ use crate::{
     gateway::{self, GatewayReport, Listeners, Material},
     privileges,
     signal::outcomes::Outcomes,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// What the keeper steers the deferred forms by.
 pub(crate) struct Deferred {
     endpoints: watch::Sender<Arc<[crate::config::Endpoint]>>,
     endpoint_states: watch::Receiver<Vec<EndpointState>>,
-    /// Dropped, it ends the endpoints.
-    serving: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    serving: Thread,
     gate: Gate,
     gateway: Option<Gateway>,
 }
+
+const DUTY: Duty = Duty {
+    name: "endpoints",
+    called: "the thread of the decision endpoints",
+    without: "the decision endpoints cannot be served",
+};
 
 /// The gateway at work.
 struct Gateway {
@@ -52,32 +54,14 @@ impl Deferred {
         let endpoint_states = bound.states();
         let judge = gate.clone();
         let (endpoints, wanted) = watch::channel(Arc::from(config.endpoints.as_slice()));
-        let (serving, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("endpoints".to_owned())
-            .spawn(move || {
-                let served = privileges::drop_all().and_then(|()| {
-                    let runtime = single_threaded()?;
-                    let shutdown = async {
-                        // An error says that the sender is gone, which is the signal.
-                        let _ = stopped.await;
-                    };
-                    runtime.block_on(async {
-                        judge.ready().await;
-                        bound.serve(judge, outcomes, wanted, shutdown).await;
-                    });
-                    Ok(())
-                });
-                if let Err(error) = served {
-                    error!("the decision endpoints cannot be served: {error:#}");
-                }
-            })
-            .context("the thread of the decision endpoints")?;
+        let serving = Thread::start(DUTY, Blocking::Never, async move |stopped| {
+            judge.ready().await;
+            bound.serve(judge, outcomes, wanted, stopped).await;
+        })?;
         Ok(Self {
             endpoints,
             endpoint_states,
             serving,
-            thread,
             gate,
             gateway: None,
         })
@@ -175,10 +159,7 @@ impl Deferred {
                 gateway.end(limit);
             }
         }
-        drop(self.serving);
-        if self.thread.join().is_err() {
-            error!("the thread of the decision endpoints panicked");
-        }
+        self.serving.stop();
     }
 }
 
@@ -232,10 +213,6 @@ fn drain_limit(config: &Config) -> Duration {
         .map(|gateway| gateway.limits.drain_timeout)
         .max()
         .unwrap_or_default()
-}
-
-fn single_threaded() -> io::Result<runtime::Runtime> {
-    runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// How long new connections may wait for the next agent because of requests that the last one is ending.

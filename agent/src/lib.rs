@@ -35,6 +35,7 @@ pub mod replay;
 pub mod signal;
 pub mod store;
 mod stream;
+mod threads;
 pub mod training;
 
 pub use agent::run;

@@ -43,7 +43,8 @@ pub(crate) fn drop_all_but_needed() -> anyhow::Result<()> {
 }
 
 /// Drops every capability of this thread. Linux keeps them by thread (capabilities(7)), and a thread inherits those of
-/// the one that starts it, so each thread but the keeper's calls this before it reads anything.
+/// the one that starts it, so each thread but the keeper's calls this before it reads anything
+/// ([`crate::threads`]).
 ///
 /// # Errors
 /// What the kernel refused; the thread then still has what it had, and must not go on.

@@ -15,30 +15,31 @@ mod threats;
 mod tokens;
 mod zones;
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
-use tokio::{
-    runtime,
-    sync::{mpsc, oneshot, watch},
-};
+use anyhow::anyhow;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::rustls::ServerConfig;
-use tracing::error;
 
 use self::{desk::Desk, tokens::Tokens};
 use crate::{
     clock::Clock,
     config::Api as Settings,
     control::{Command, EventFeed},
-    privileges,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// The API at work.
 pub(crate) struct Api {
     orders: Orders,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "api",
+    called: "the thread of the API",
+    without: "the API cannot be served",
+};
 
 /// How the keeper reaches it.
 #[derive(Clone, Debug)]
@@ -94,33 +95,15 @@ impl Api {
     ) -> anyhow::Result<Self> {
         let (material, wanted) = watch::channel(Material::read(settings)?);
         let (told, problem) = watch::channel(None);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("api".to_owned())
-            .spawn(move || {
-                let runtime = privileges::drop_all().and_then(|()| {
-                    let mut builder = runtime::Builder::new_current_thread();
-                    Ok(builder
-                        .enable_all()
-                        .max_blocking_threads(BLOCKING_MAX)
-                        .build()?)
-                });
-                match runtime {
-                    Ok(runtime) => runtime.block_on(async {
-                        let desk = Arc::new(Desk::new(wanted.clone(), commands, feed, clock));
-                        tokio::select! {
-                            () = serve::serve(wanted, &desk, &told) => {}
-                            // An error says that the sender is gone, which is the signal.
-                            _ = stopped => {}
-                        }
-                    }),
-                    Err(error) => error!("the API cannot be served: {error:#}"),
-                }
-            })
-            .context("the thread of the API")?;
+        let blocking = Blocking::Awaited {
+            threads_max: BLOCKING_MAX,
+        };
+        let thread = Thread::start(DUTY, blocking, async move |stopped| {
+            let desk = Arc::new(Desk::new(wanted.clone(), commands, feed, clock));
+            stopped.ends(serve::serve(wanted, &desk, &told)).await;
+        })?;
         Ok(Self {
             orders: Orders { material, problem },
-            stop,
             thread,
         })
     }
@@ -130,10 +113,7 @@ impl Api {
     }
 
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the thread of the API panicked");
-        }
+        self.thread.stop();
     }
 }
 

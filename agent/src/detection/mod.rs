@@ -22,13 +22,11 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
 };
 
 use anyhow::{Context as _, anyhow};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::error;
 
 use self::{core::Core, journal::Journal, task::Task};
 pub(crate) use self::{
@@ -50,7 +48,8 @@ use crate::{
         snapshot::Snapshot,
         suspects::Suspects,
     },
-    privileges, random,
+    random,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// What was learned, read back, before anything runs.
@@ -78,9 +77,14 @@ pub(crate) struct Wiring {
 /// Detection while it runs.
 pub(crate) struct Detection {
     orders: Orders,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "detection",
+    called: "the thread of detection",
+    without: "detection has ended",
+};
 
 /// What the keeper asks of detection, and what it is told.
 #[derive(Clone)]
@@ -184,24 +188,15 @@ impl Opened {
     pub(crate) fn start(self, wiring: Wiring) -> anyhow::Result<Detection> {
         let (orders, ordered) = mpsc::channel(ORDERS_QUEUED_MAX);
         let (told, report) = watch::channel(Arc::default());
-        let (stop, stopped) = oneshot::channel();
         // Its own end would keep the channel open after every source has gone.
         drop(self.intake);
         let task = Task::new(self.core, self.journal, wiring, told);
         let batches = self.batches;
-        let thread = thread::Builder::new()
-            .name("detection".to_owned())
-            .spawn(move || {
-                let ended = privileges::drop_all()
-                    .and_then(|()| task::run(task, batches, ordered, stopped));
-                if let Err(error) = ended {
-                    error!("detection has ended: {error:#}");
-                }
-            })
-            .context("the thread of detection")?;
+        let thread = Thread::start(DUTY, Blocking::Never, async move |stopped| {
+            task::run(task, batches, ordered, stopped).await;
+        })?;
         Ok(Detection {
             orders: Orders { orders, report },
-            stop,
             thread,
         })
     }
@@ -214,15 +209,8 @@ impl Detection {
     }
 
     /// Counts what has come in, writes everything down and ends.
-    ///
-    /// # Errors
-    /// The thread panicked.
-    pub(crate) fn stop(self) -> anyhow::Result<()> {
-        // It may have ended already.
-        let _ = self.stop.send(());
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the thread of detection panicked"))
+    pub(crate) fn stop(self) {
+        self.thread.stop();
     }
 }
 

@@ -3,8 +3,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use tokio::{
-    runtime,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
@@ -23,6 +22,7 @@ use crate::{
     control::{Failure, FailureKind, report::AttackReport},
     keeper::{Detected, Work},
     policy::{defence::Decided, reputation::Scope, signal::Signal},
+    threads::Stopped,
 };
 
 /// Everything that the thread owns.
@@ -396,24 +396,11 @@ impl Task {
 }
 
 /// Works until it is told to stop; then counts what has come in, and writes everything down.
-pub(super) fn run(
-    task: Task,
-    batches: mpsc::Receiver<Batch>,
-    orders: mpsc::Receiver<Order>,
-    stopped: oneshot::Receiver<()>,
-) -> anyhow::Result<()> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(work(task, batches, orders, stopped));
-    Ok(())
-}
-
-async fn work(
+pub(super) async fn run(
     mut task: Task,
     mut batches: mpsc::Receiver<Batch>,
     mut orders: mpsc::Receiver<Order>,
-    mut stopped: oneshot::Receiver<()>,
+    mut stopped: Stopped,
 ) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -423,8 +410,7 @@ async fn work(
     loop {
         tokio::select! {
             biased;
-            // An error says that whoever could stop it is gone.
-            _ = &mut stopped => break,
+            () = &mut stopped => break,
             Some(order) = orders.recv() => task.obey(order).await,
             _ = tick.tick() => {
                 task.ends().await;

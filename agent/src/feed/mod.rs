@@ -19,17 +19,15 @@ mod task;
 mod taxii;
 mod whole;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, thread};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use anyhow::Context as _;
 use ipnet::IpNet;
 use serde_json::Value;
 use tokio::{
-    runtime,
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use tracing::{error, warn};
+use tracing::warn;
 
 pub(crate) use self::board::Board;
 pub use self::board::{BadPart, FeedState, Health};
@@ -40,7 +38,7 @@ use crate::{
     control::{EventFeed, Failure, FailureKind},
     keeper::Work,
     policy::feed::{Fact, FeedTable, Gate, Refused},
-    privileges,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// Where feeds are kept, below the state directory.
@@ -79,9 +77,14 @@ pub(crate) struct Refresh {
 /// Feeds at work.
 pub(crate) struct Feeds {
     orders: Orders,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "feeds",
+    called: "the thread of feeds",
+    without: "feeds cannot be fetched",
+};
 
 /// Wishes that wait.
 const REFRESHES_MAX: usize = 16;
@@ -101,36 +104,15 @@ impl Feeds {
         };
         let (plan, wanted) = watch::channel(plan);
         let (refresh, wishes) = mpsc::channel(REFRESHES_MAX);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("feeds".to_owned())
-            .spawn(move || {
-                let runtime = privileges::drop_all().and_then(|()| {
-                    let runtime = runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .max_blocking_threads(READERS_MAX)
-                        .build();
-                    Ok(runtime?)
-                });
-                match runtime {
-                    Ok(runtime) => {
-                        runtime.block_on(async {
-                            tokio::select! {
-                                () = manage(wanted, wishes, wiring) => {}
-                                // An error says that the sender is gone, which is the signal.
-                                _ = stopped => {}
-                            }
-                        });
-                        // A reader of a large feed is not waited for.
-                        runtime.shutdown_background();
-                    }
-                    Err(error) => error!("feeds cannot be fetched: {error:#}"),
-                }
-            })
-            .context("the thread of feeds")?;
+        // A reader of a large feed is not waited for.
+        let blocking = Blocking::Left {
+            threads_max: READERS_MAX,
+        };
+        let thread = Thread::start(DUTY, blocking, async move |stopped| {
+            stopped.ends(manage(wanted, wishes, wiring)).await;
+        })?;
         Ok(Self {
             orders: Orders { plan, refresh },
-            stop,
             thread,
         })
     }
@@ -141,10 +123,7 @@ impl Feeds {
 
     /// Ends fetching; what is in force stays.
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the thread of feeds panicked");
-        }
+        self.thread.stop();
     }
 }
 

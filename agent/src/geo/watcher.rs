@@ -6,23 +6,29 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread,
+    thread::JoinHandle,
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{Databases, Files, Held};
-use crate::privileges;
+use crate::threads::{self, Duty};
 
 /// Databases while the agent runs.
 pub(crate) struct Watcher {
     orders: Orders,
     databases: Databases,
-    thread: thread::JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
+
+const DUTY: Duty = Duty {
+    name: "geo",
+    called: "the thread of databases of places",
+    without: "databases of places are not opened",
+};
 
 /// How the watcher is told of another configuration.
 #[derive(Clone)]
@@ -45,16 +51,7 @@ impl Watcher {
         let (plan, plans) = sync_channel(PLANS_QUEUED_MAX);
         let (told, held) = watch::channel(Arc::default());
         let databases = Databases { held };
-        let thread = thread::Builder::new()
-            .name("geo".to_owned())
-            .spawn(move || {
-                if let Err(error) = privileges::drop_all() {
-                    error!("databases of places are not opened: {error:#}");
-                    return;
-                }
-                watch_files(files, &plans, &told);
-            })
-            .context("the thread of databases of places")?;
+        let thread = threads::spawn(DUTY, move || watch_files(files, &plans, &told))?;
         let orders = Orders {
             plan,
             databases: databases.clone(),

@@ -11,18 +11,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread,
     time::Duration,
 };
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::{
-    runtime,
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::{
     clock::Clock,
@@ -36,7 +33,7 @@ use crate::{
         impact::ImpactReport,
         posture::{Dismissals, Facts, Forwarder, Posture, State},
     },
-    privileges,
+    threads::{Blocking, Duty, Stopped, Thread},
 };
 
 /// Where an answer goes.
@@ -102,10 +99,15 @@ impl Wiring {
 /// The thread at work.
 pub(crate) struct Health {
     orders: Orders,
-    stop: oneshot::Sender<()>,
     stopping: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "health",
+    called: "the thread that looks at the set-up",
+    without: "nobody looks at the set-up",
+};
 
 /// How the keeper reaches it.
 #[derive(Clone, Debug)]
@@ -122,26 +124,13 @@ impl Health {
     pub(crate) fn start(wiring: Wiring) -> anyhow::Result<Self> {
         let (orders, ordered) = mpsc::channel(ORDERS_QUEUED_MAX);
         let (told, latest) = watch::channel(Arc::default());
-        let (stop, stopped) = oneshot::channel::<()>();
         wiring.forwarders.load(&wiring.state_dir);
         let stopping = Arc::clone(&wiring.stopping);
-        let thread = thread::Builder::new()
-            .name("health".to_owned())
-            .spawn(move || {
-                let runtime = privileges::drop_all().and_then(|()| {
-                    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-                    Ok(runtime?)
-                });
-                let task = Task { wiring, told };
-                match runtime {
-                    Ok(runtime) => runtime.block_on(task.run(ordered, stopped)),
-                    Err(error) => error!("nobody looks at the set-up: {error:#}"),
-                }
-            })
-            .context("the thread that looks at the set-up")?;
+        let thread = Thread::start(DUTY, Blocking::Never, async move |stopped| {
+            Task { wiring, told }.run(ordered, stopped).await;
+        })?;
         Ok(Self {
             orders: Orders { orders, latest },
-            stop,
             stopping,
             thread,
         })
@@ -153,10 +142,7 @@ impl Health {
 
     pub(crate) fn stop(self) {
         self.stopping.store(true, Relaxed);
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the thread that looks at the set-up panicked");
-        }
+        self.thread.stop();
     }
 }
 
@@ -183,15 +169,14 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut stopped: Stopped) {
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What is not so yet right after the start is no news.
         look.reset_after(FIRST);
         loop {
             tokio::select! {
-                // An error says that the sender is gone, which is the signal.
-                _ = &mut stopped => break,
+                () = &mut stopped => break,
                 order = orders.recv() => match order {
                     Some(order) => self.answer(order).await,
                     None => break,

@@ -32,7 +32,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
-    thread,
+    thread::JoinHandle,
 };
 
 use anyhow::Context as _;
@@ -55,7 +55,7 @@ use crate::{
     clock::Clock,
     geo::Databases,
     histogram::{Buckets, Histogram},
-    privileges,
+    threads::{self, Duty},
 };
 
 /// How much is kept, and how.
@@ -75,8 +75,14 @@ pub struct JournalSettings {
 #[derive(Debug)]
 pub struct Journal {
     log: Log,
-    thread: thread::JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
+
+const DUTY: Duty = Duty {
+    name: "journal",
+    called: "the thread of the System Log",
+    without: "the System Log is not written",
+};
 
 /// Where events are put. Never waits.
 #[derive(Clone, Debug)]
@@ -173,13 +179,7 @@ impl Journal {
             receiver,
             databases,
         );
-        let thread = thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || match privileges::drop_all() {
-                Ok(()) => writer.run(),
-                Err(error) => tracing::error!("the System Log is not written: {error:#}"),
-            })
-            .context("the thread of the System Log")?;
+        let thread = threads::spawn(DUTY, move || writer.run())?;
         Ok(Self {
             log: Log { sender, shared },
             thread,

@@ -13,21 +13,18 @@ use std::{
     io,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    thread,
     time::Duration,
 };
 
-use anyhow::Context as _;
 use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::{
-    runtime,
-    sync::{Semaphore, oneshot, watch},
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use self::{
     answer::{Pieces, array, json, message},
@@ -42,7 +39,7 @@ use crate::{
         prefix::parse_network,
         snapshot::{Snapshot, enforced_about},
     },
-    privileges,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// Connections at a time; further ones wait in the backlog.
@@ -61,9 +58,14 @@ const WORDS_MAX: usize = 64;
 /// The local API at work.
 pub(crate) struct Lapi {
     orders: Orders,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "lapi",
+    called: "the thread of the local API",
+    without: "the local API cannot be served",
+};
 
 /// How the keeper reaches it.
 #[derive(Clone, Debug)]
@@ -84,29 +86,11 @@ impl Lapi {
     ) -> anyhow::Result<Self> {
         let (settings, wanted) = watch::channel(settings);
         let (told, problem) = watch::channel(None);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("lapi".to_owned())
-            .spawn(move || {
-                let runtime = privileges::drop_all().and_then(|()| {
-                    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-                    Ok(runtime?)
-                });
-                match runtime {
-                    Ok(runtime) => runtime.block_on(async {
-                        tokio::select! {
-                            () = serve(wanted, snapshot, clock, told) => {}
-                            // An error says that the sender is gone, which is the signal.
-                            _ = stopped => {}
-                        }
-                    }),
-                    Err(error) => error!("the local API cannot be served: {error:#}"),
-                }
-            })
-            .context("the thread of the local API")?;
+        let thread = Thread::start(DUTY, Blocking::Never, async move |stopped| {
+            stopped.ends(serve(wanted, snapshot, clock, told)).await;
+        })?;
         Ok(Self {
             orders: Orders { settings, problem },
-            stop,
             thread,
         })
     }
@@ -116,10 +100,7 @@ impl Lapi {
     }
 
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the thread of the local API panicked");
-        }
+        self.thread.stop();
     }
 }
 

@@ -8,24 +8,27 @@ mod families;
 mod tests;
 mod text;
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, thread, time::Duration};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    runtime,
     sync::{Mutex, Semaphore, mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
-    authz::listen::Listener, config::Metrics as Settings, control::report::Status,
-    histogram::Buckets, keeper::Work, policy::posture::Posture, privileges,
+    authz::listen::Listener,
+    config::Metrics as Settings,
+    control::report::Status,
+    histogram::Buckets,
+    keeper::Work,
+    policy::posture::Posture,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// What the keeper tells for metrics, besides what `status` shows.
@@ -65,9 +68,14 @@ pub(crate) struct Packets {
 /// The server at work.
 pub(crate) struct Metrics {
     orders: Orders,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "metrics",
+    called: "the thread of metrics",
+    without: "metrics cannot be served",
+};
 
 /// How the keeper reaches it.
 #[derive(Clone, Debug)]
@@ -87,29 +95,11 @@ impl Metrics {
     ) -> anyhow::Result<Self> {
         let (settings, wanted) = watch::channel(settings);
         let (told, problem) = watch::channel(None);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("metrics".to_owned())
-            .spawn(move || {
-                let runtime = privileges::drop_all().and_then(|()| {
-                    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-                    Ok(runtime?)
-                });
-                match runtime {
-                    Ok(runtime) => runtime.block_on(async {
-                        tokio::select! {
-                            () = serve(wanted, work, told) => {}
-                            // An error says that the sender is gone, which is the signal.
-                            _ = stopped => {}
-                        }
-                    }),
-                    Err(error) => error!("metrics cannot be served: {error:#}"),
-                }
-            })
-            .context("the thread of metrics")?;
+        let thread = Thread::start(DUTY, Blocking::Never, async move |stopped| {
+            stopped.ends(serve(wanted, work, told)).await;
+        })?;
         Ok(Self {
             orders: Orders { settings, problem },
-            stop,
             thread,
         })
     }
@@ -119,10 +109,7 @@ impl Metrics {
     }
 
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the thread of metrics panicked");
-        }
+        self.thread.stop();
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime, sync::oneshot};
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
     control::{EventFeed, report::SignalRow},
     detection::Intake,
     policy::signal::PseudonymKey,
-    privileges,
+    privileges, threads,
 };
 
 /// What sources need of the rest of the agent.
@@ -198,9 +198,7 @@ impl Wanted {
         };
         let format = self.source.recipe.reader(maker, wiring.clock.now().wall_ms);
         let source: Arc<str> = Arc::from(self.source.name.as_str());
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = threads::single_threaded()?;
         let kept = tally.place();
         runtime.block_on(async {
             let following = async {

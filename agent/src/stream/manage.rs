@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{Stream, diff},
     control::{Failure, FailureKind},
+    threads::Stopped,
 };
 
 /// How long a stream may take to keep its place and end.
@@ -42,7 +43,7 @@ pub(super) async fn manage(
     mut wanted: watch::Receiver<Plan>,
     mut wishes: mpsc::Receiver<Wish>,
     wiring: Wiring,
-    mut stopped: oneshot::Receiver<()>,
+    mut stopped: Stopped,
 ) {
     if let Err(error) = cursor::prepare(&wiring.dir) {
         warn!(%error, "streams cannot be kept in {}", wiring.dir.display());
@@ -59,8 +60,7 @@ pub(super) async fn manage(
                     Ok(()) => break,
                     Err(_) => return stop_all(running).await,
                 },
-                // An error says that the sender is gone, which is the signal.
-                _ = &mut stopped => return stop_all(running).await,
+                () = &mut stopped => return stop_all(running).await,
                 Some(wish) = wishes.recv() => pass_on(wish, &running, &wiring),
             }
         }

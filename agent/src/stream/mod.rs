@@ -23,15 +23,10 @@ pub(crate) mod source;
 mod task;
 mod teller;
 
-use std::{path::Path, sync::Arc, thread};
+use std::{path::Path, sync::Arc};
 
-use anyhow::Context as _;
 use serde_json::Value;
-use tokio::{
-    runtime,
-    sync::{Semaphore, mpsc, oneshot, watch},
-};
-use tracing::error;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub(crate) use self::board::Board;
 pub use self::board::{StreamHealth, StreamState};
@@ -41,7 +36,7 @@ use crate::{
     clock::Clock,
     config::Stream,
     control::{EventFeed, Failure},
-    privileges,
+    threads::{Blocking, Duty, Thread},
 };
 
 /// Where streams are kept, below the state directory.
@@ -92,9 +87,14 @@ pub(crate) enum What {
 /// Streams at work.
 pub(crate) struct Streams {
     orders: Orders,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
+    thread: Thread,
 }
+
+const DUTY: Duty = Duty {
+    name: "streams",
+    called: "the thread of streams",
+    without: "nothing can be streamed",
+};
 
 /// Wishes that wait.
 const WISHES_MAX: usize = 16;
@@ -120,30 +120,15 @@ impl Streams {
         };
         let (plan, wanted) = watch::channel(plan);
         let (wishes, received) = mpsc::channel(WISHES_MAX);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("streams".to_owned())
-            .spawn(move || {
-                let runtime = privileges::drop_all().and_then(|()| {
-                    let runtime = runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .max_blocking_threads(BLOCKING_MAX)
-                        .build();
-                    Ok(runtime?)
-                });
-                match runtime {
-                    Ok(runtime) => {
-                        runtime.block_on(manage::manage(wanted, received, wiring, stopped));
-                        // What hangs is not waited for.
-                        runtime.shutdown_background();
-                    }
-                    Err(error) => error!("nothing can be streamed: {error:#}"),
-                }
-            })
-            .context("the thread of streams")?;
+        // What hangs is not waited for.
+        let blocking = Blocking::Left {
+            threads_max: BLOCKING_MAX,
+        };
+        let thread = Thread::start(DUTY, blocking, async move |stopped| {
+            manage::manage(wanted, received, wiring, stopped).await;
+        })?;
         Ok(Self {
             orders: Orders { plan, wishes },
-            stop,
             thread,
         })
     }
@@ -154,10 +139,7 @@ impl Streams {
 
     /// Ends sending; every stream's place is kept.
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            error!("the thread of streams panicked");
-        }
+        self.thread.stop();
     }
 }
 

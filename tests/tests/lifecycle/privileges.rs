@@ -58,6 +58,9 @@ fn only_the_keeper() -> Result<()> {
         "journal",
         "metrics",
         "health",
+        "streams",
+        "api",
+        "geo",
     ];
     stripped(&agent, &at_work)?;
     answers(&lab.directory().join("proxy.sock"))?;
