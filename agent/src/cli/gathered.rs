@@ -40,6 +40,8 @@ struct Sheet {
     rows: Vec<Vec<String>>,
     charts: Vec<Chart>,
     notes: Vec<String>,
+    /// What finds the events of the first row in the System Log.
+    first: Option<String>,
 }
 
 impl Gathered {
@@ -76,6 +78,12 @@ impl Gathered {
             return context.text(&csv(&sheet));
         }
         let mut notes = sheet.notes.clone();
+        notes.extend(
+            sheet
+                .first
+                .as_deref()
+                .map(|filter| look(report.since, filter)),
+        );
         if !report.complete {
             notes.push(
                 "not everything in that time could be counted: ask for less of it".to_owned(),
@@ -176,6 +184,7 @@ fn proxies(report: &Report<ProxyRow>) -> Sheet {
                 .map(|row| (row.address.clone(), row.sign_ins)),
         )],
         notes: mends.collect(),
+        first: None,
     }
 }
 
@@ -194,6 +203,7 @@ fn threats(report: &Report<ThreatRow>) -> Sheet {
             joined(&row.services),
             output::utc(row.first),
             output::utc(row.last),
+            row.filter.clone(),
         ]
     });
     Sheet {
@@ -201,7 +211,7 @@ fn threats(report: &Report<ThreatRow>) -> Sheet {
         what: "Sources that were refused or slowed, or would have been.",
         header: &[
             "SOURCE", "LOCATION", "NETWORK", "EVENTS", "ENFORCED", "REASONS", "SERVICES", "FIRST",
-            "LAST",
+            "LAST", "FILTER",
         ],
         rows: rows.collect(),
         charts: vec![
@@ -216,6 +226,7 @@ fn threats(report: &Report<ThreatRow>) -> Sheet {
             ),
         ],
         notes: Vec::new(),
+        first: report.rows.first().map(|row| row.filter.clone()),
     }
 }
 
@@ -228,12 +239,15 @@ fn zones(report: &Report<ZoneRow>) -> Sheet {
             output::number(row.sources),
             output::utc(row.first),
             output::utc(row.last),
+            row.filter.clone(),
         ]
     });
     Sheet {
         title: "Zones",
         what: "Blocked zones that refused somebody, or would have.",
-        header: &["ZONE", "EVENTS", "ENFORCED", "SOURCES", "FIRST", "LAST"],
+        header: &[
+            "ZONE", "EVENTS", "ENFORCED", "SOURCES", "FIRST", "LAST", "FILTER",
+        ],
         rows: rows.collect(),
         charts: vec![
             days(report),
@@ -243,7 +257,18 @@ fn zones(report: &Report<ZoneRow>) -> Sheet {
             ),
         ],
         notes: Vec::new(),
+        first: report.rows.first().map(|row| row.filter.clone()),
     }
+}
+
+/// The command that shows the events of the first row; a shell takes it as it is.
+fn look(since: u64, filter: &str) -> String {
+    format!(
+        "the events of a row are found by its filter, those of the first:\n\
+         edgeward log --since {} --filter '{}'",
+        output::utc(since),
+        filter.replace('\'', "'\\''")
+    )
 }
 
 /// Every day of the report, also those without events.
@@ -328,10 +353,23 @@ mod tests {
             ],
             charts: Vec::new(),
             notes: Vec::new(),
+            first: None,
         };
         assert_eq!(
             csv(&sheet),
             "address,passes_client\r\n'=1+1,1234\r\n\"Berlin, \"\"Mitte\"\"\",\r\n"
+        );
+    }
+
+    #[test]
+    fn a_shell_takes_the_command_as_it_is() {
+        let command = look(0, "debugContext.debugData.detail eq \"it's\"");
+        assert!(
+            command.ends_with(
+                "\nedgeward log --since 1970-01-01T00:00:00Z \
+                 --filter 'debugContext.debugData.detail eq \"it'\\''s\"'"
+            ),
+            "{command}"
         );
     }
 

@@ -2,6 +2,7 @@
 //! knows is asked for, what lies in files is looked at here, and `policy::posture` says what is wrong. The keeper never
 //! waits for it. Reports that take reading are made here too.
 
+mod evidence;
 mod looked;
 pub(crate) mod reports;
 

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::Wiring;
+use super::{Wiring, evidence};
 use crate::{
     control::{Failure, FailureKind, ReportKind},
     forwarders::Forwarder,
@@ -88,6 +88,11 @@ pub(crate) struct ThreatRow {
     pub(crate) services: BTreeSet<String>,
     pub(crate) first: u64,
     pub(crate) last: u64,
+    /// What finds its events in the System Log.
+    pub(crate) filter: String,
+    /// The types of its events.
+    #[serde(skip)]
+    types: BTreeSet<String>,
 }
 
 /// `report zones`: a blocked zone that refused somebody, or would have.
@@ -101,6 +106,8 @@ pub(crate) struct ZoneRow {
     pub(crate) sources: u64,
     pub(crate) first: u64,
     pub(crate) last: u64,
+    /// What finds its events in the System Log.
+    pub(crate) filter: String,
     #[serde(skip)]
     seen: BTreeSet<String>,
 }
@@ -258,12 +265,14 @@ fn threats(asked: &Asked, log: &Reader, wiring: &Wiring) -> Result<Report<Threat
         }
         note(&mut row.reasons, Some(reason));
         note(&mut row.services, word(entry, "service"));
+        note(&mut row.types, Some(event));
         row.first = row.first.min(entry.published_ms);
         row.last = row.last.max(entry.published_ms);
     })?;
     let rows: Vec<ThreatRow> = sources.into_values().collect();
     let mut report = report.with(rows, asked.rows, |row| (row.events, row.last));
     for row in &mut report.rows {
+        row.filter = evidence::of_source(&row.source, &row.types);
         let address = row
             .source
             .split('/')
@@ -283,7 +292,8 @@ fn zones(asked: &Asked, log: &Reader, wiring: &Wiring) -> Result<Report<ZoneRow>
         if word(entry, "reason") != Some("blocked_zone") {
             return;
         }
-        let zone = word(entry, "detail").unwrap_or("(without a name)");
+        let name = word(entry, "detail");
+        let zone = name.unwrap_or("(without a name)");
         let count = times(entry);
         report.add(entry, count, zone);
         if zones.len() >= ZONES_MAX && !zones.contains_key(zone) {
@@ -292,6 +302,7 @@ fn zones(asked: &Asked, log: &Reader, wiring: &Wiring) -> Result<Report<ZoneRow>
         let row = zones.entry(zone.to_owned()).or_insert_with(|| ZoneRow {
             zone: zone.to_owned(),
             first: entry.published_ms,
+            filter: evidence::of_zone(name),
             ..ZoneRow::default()
         });
         row.events += count;

@@ -198,6 +198,12 @@ fn threats() -> Result<()> {
     let zones = agent.cli_json(&["report", "zones"])?;
     ensure!(zones["rows"][0]["zone"] == "bad", "{zones}");
     ensure!(zones["rows"][0]["sources"] == 2, "{zones}");
+    let filter = zones["rows"][0]["filter"].as_str().context("a filter")?;
+    let found = events(&agent, filter)?;
+    ensure!(
+        found.contains("203.0.113.66") && found.contains("203.0.113.67"),
+        "{filter}: {found}"
+    );
 
     let file = lab.directory().join("threats.html");
     let name = file.to_str().context("a path")?;

@@ -7,6 +7,7 @@
     reason = "JSON values only: a missing key is null, not a panic"
 )]
 
+mod attack;
 mod health;
 mod journal;
 mod metrics;
@@ -17,6 +18,7 @@ mod streams;
 fn main() {
     lab::run_tests_needing(
         [
+            attack::tests(),
             health::tests(),
             journal::tests(),
             metrics::tests(),

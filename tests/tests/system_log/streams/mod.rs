@@ -1,6 +1,7 @@
 //! Streams to real receivers that are killed, stalled and made to refuse in the middle: afterwards every event of the log
 //! is accounted for.
 
+pub(crate) mod rsyslog;
 mod syslog;
 mod webhook;
 pub(crate) mod world;
@@ -9,11 +10,11 @@ use lab::{Need, TestFn, needs_nothing};
 
 pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
     vec![
-        ("streams_to_rsyslog", syslog::tcp, syslog::needed),
+        ("streams_to_rsyslog", syslog::tcp, rsyslog::needed),
         (
             "streams_to_rsyslog_by_mutual_tls",
             syslog::tls,
-            syslog::needed,
+            rsyslog::needed,
         ),
         ("streams_survive_kill_9", syslog::killed, needs_nothing),
         (

@@ -1,84 +1,15 @@
 //! rsyslog over TCP and mutual TLS, and the agent killed again and again.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use lab::{Agent, Lab, Process, Result};
+use anyhow::ensure;
+use lab::{Agent, Lab, Result};
 
-use super::world::{accounted, config, received, settled, sign_ins, stream, told, until};
+use super::rsyslog::Rsyslog;
+use super::world::{accounted, config, settled, sign_ins, stream, told, until};
 
-const PORT: u16 = 5140;
-
-/// An rsyslog on the login host's loopback that writes what it gets to a file.
-struct Rsyslog {
-    process: Process,
-    config: PathBuf,
-    received: PathBuf,
-}
-
-impl Rsyslog {
-    fn start(lab: &Lab, input: &str) -> Result<Self> {
-        let received = lab.directory().join("received.log");
-        let text = format!(
-            "global(maxMessageSize=\"64k\" workDirectory=\"{folder}\" {input}\n\
-             main_queue(queue.type=\"direct\")\n\
-             template(name=\"message\" type=\"string\" string=\"%msg%\\n\")\n\
-             input(type=\"imtcp\" port=\"{PORT}\" address=\"127.0.0.1\")\n\
-             action(type=\"omfile\" file=\"{file}\" template=\"message\")\n",
-            folder = lab.directory().display(),
-            file = received.display(),
-        );
-        let config = lab.write("rsyslog.conf", &text)?;
-        let mut server = Self {
-            process: lab.login.spawn(&["true"])?,
-            config,
-            received,
-        };
-        server.launch(lab)?;
-        Ok(server)
-    }
-
-    fn launch(&mut self, lab: &Lab) -> Result<()> {
-        let config = self.config.to_str().context("a path that is no UTF-8")?;
-        let pid = format!("{config}.pid");
-        drop(std::fs::remove_file(&pid));
-        self.process = lab
-            .login
-            .spawn(&["rsyslogd", "-n", "-f", config, "-i", &pid])?;
-        let address: SocketAddr = format!("127.0.0.1:{PORT}").parse()?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while lab
-            .login
-            .connect(address.ip(), address.port(), Duration::from_secs(1))
-            .is_err()
-        {
-            if Instant::now() >= deadline {
-                bail!(
-                    "rsyslog: {}{}",
-                    self.process.stdout(),
-                    self.process.stderr()
-                );
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-
-    /// Waits until it has written down so many.
-    fn has(&self, events: usize) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while received(&self.received)?.len() < events {
-            ensure!(Instant::now() < deadline, "{}", self.process.stderr());
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
-}
-
-const PLAIN: &str = ")\nmodule(load=\"imtcp\")";
+const PORT: u16 = Rsyslog::PORT;
 
 fn plain(settle: &str) -> String {
     format!(
@@ -90,7 +21,7 @@ fn plain(settle: &str) -> String {
 /// Killed, stalled and away in the middle: everything arrives. A message of more than 20,000 bytes arrives whole.
 pub(crate) fn tcp() -> Result<()> {
     let lab = Lab::new("streams-tcp")?;
-    let mut server = Rsyslog::start(&lab, PLAIN)?;
+    let mut server = Rsyslog::tcp(&lab, Rsyslog::PLAIN)?;
     let agent = Agent::start(&lab, &config(&plain("1s")))?;
     sign_ins(&lab, 0, 2_000)?;
     server.has(1_000)?;
@@ -161,7 +92,7 @@ pub(crate) fn tls() -> Result<()> {
         pem("siem.pem"),
         pem("siem.key"),
     );
-    let server = Rsyslog::start(&lab, &input)?;
+    let server = Rsyslog::tcp(&lab, &input)?;
     let common = format!(
         "kind = \"syslog\"\ntransport = \"tls\"\naddress = \"127.0.0.1:{PORT}\"\nserver_name = \"siem.lab\"\n\
          from = \"oldest\"\nca_file = \"ca.pem\"\n"
@@ -261,23 +192,4 @@ fn certificates(lab: &Lab) -> Result<()> {
         ])?;
     }
     Ok(())
-}
-
-/// rsyslog is there, with TLS.
-pub(crate) fn needed() -> std::result::Result<(), String> {
-    let programs = ["/usr/sbin/rsyslogd", "/usr/bin/rsyslogd"];
-    let drivers = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-    ];
-    let has_driver = drivers
-        .iter()
-        .any(|folder| Path::new(folder).join("rsyslog/lmnsd_gtls.so").exists());
-    if programs.iter().any(|path| Path::new(path).exists()) && has_driver {
-        Ok(())
-    } else {
-        Err("rsyslog or its gtls driver is not there: run `cargo xtask setup test`".to_owned())
-    }
 }
