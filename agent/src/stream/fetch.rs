@@ -1,6 +1,6 @@
 //! From the journal to what is sent: read, filtered, shaped and encoded, many at a time. Waits for the disk.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     shape,
     sink::{Encode, Event, Item, Piece},
-    source::Source,
+    source::{Entry, Source},
 };
 use crate::{config::StreamFormat, journal::filter::Filter};
 
@@ -56,25 +56,75 @@ pub(super) fn fetch(
 ) -> Result<Fetched, String> {
     // Asked first: what retention takes meanwhile is missing in what is read, and shows there.
     let oldest = recipe.source.oldest();
-    let entries = recipe.source.after(seq, events_max, bytes_max)?;
     let mut out = Fetched {
-        first: entries.first().map_or(oldest, |entry| entry.seq),
+        first: oldest,
         ..Fetched::default()
     };
-    let (mut json, mut buffer, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in &entries {
-        let log_event = entry.log_event();
-        if recipe
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !filter.matches(&log_event))
-        {
-            out.filtered = out.filtered.saturating_add(1);
-            continue;
+    let mut encoded = Encoded::default();
+    let mut left = events_max;
+    while left > 0 && encoded.buffer.len() < bytes_max {
+        let bytes_left = bytes_max - encoded.buffer.len();
+        let from = out.read.as_ref().map_or(seq, |mark| mark.seq);
+        let entries = recipe
+            .source
+            .after(from, left.min(PARSED_MAX), bytes_left)?;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            break;
+        };
+        if out.read.is_none() {
+            out.first = first.seq;
+        } else if first.seq != from.saturating_add(1) {
+            // Retention came in between: the next look counts what is missing.
+            break;
         }
-        json.clear();
-        shape::write(recipe.format, entry, &log_event, &mut json);
-        let start = buffer.len();
+        left = left.saturating_sub(entries.len());
+        let read = Mark {
+            seq: last.seq,
+            id: last.id.clone(),
+            published_ms: last.published_ms,
+        };
+        for entry in entries {
+            encoded.add(recipe, &entry, &mut out);
+        }
+        out.read = Some(read);
+    }
+    let buffer = Bytes::from(encoded.buffer);
+    let events = encoded.events.into_iter();
+    out.items = events
+        .map(|(seq, id, published_ms, range)| {
+            item(
+                seq,
+                Piece {
+                    id,
+                    published_ms,
+                    bytes: buffer.slice(range),
+                },
+            )
+        })
+        .collect();
+    Ok(out)
+}
+
+/// What was encoded: one buffer for all of it, so that events cost no allocation each while they wait.
+#[derive(Default)]
+struct Encoded {
+    json: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Number, id, time and place of each.
+    events: Vec<(u64, Box<str>, u64, Range<usize>)>,
+}
+
+impl Encoded {
+    fn add(&mut self, recipe: &Recipe, entry: &Entry, out: &mut Fetched) {
+        let log_event = entry.log_event();
+        let filter = recipe.filter.as_ref();
+        if filter.is_some_and(|filter| !filter.matches(&log_event)) {
+            out.filtered = out.filtered.saturating_add(1);
+            return;
+        }
+        self.json.clear();
+        shape::write(recipe.format, entry, &log_event, &mut self.json);
+        let start = self.buffer.len();
         let event = Event {
             seq: entry.seq,
             id: &entry.id,
@@ -84,34 +134,21 @@ pub(super) fn fetch(
                 .get("severity")
                 .and_then(Value::as_str)
                 .unwrap_or("INFO"),
-            json: std::str::from_utf8(&json).unwrap_or_default(),
+            json: std::str::from_utf8(&self.json).unwrap_or_default(),
         };
-        if let Err(why) = recipe.encode.encode(&event, &mut buffer) {
-            buffer.truncate(start);
-            let payload = piece(entry, Bytes::copy_from_slice(&json));
+        let id = Box::from(entry.id.as_str());
+        if let Err(why) = recipe.encode.encode(&event, &mut self.buffer) {
+            self.buffer.truncate(start);
+            let payload = Piece {
+                id,
+                published_ms: entry.published_ms,
+                bytes: Bytes::copy_from_slice(&self.json),
+            };
             out.unfit.push((item(entry.seq, payload), why));
-            continue;
+            return;
         }
-        ends.push((entry, start, buffer.len()));
-    }
-    let buffer = Bytes::from(buffer);
-    out.items = ends
-        .into_iter()
-        .map(|(entry, start, end)| item(entry.seq, piece(entry, buffer.slice(start..end))))
-        .collect();
-    out.read = entries.last().map(|entry| Mark {
-        seq: entry.seq,
-        id: entry.id.clone(),
-        published_ms: entry.published_ms,
-    });
-    Ok(out)
-}
-
-fn piece(entry: &super::source::Entry, bytes: Bytes) -> Piece {
-    Piece {
-        id: entry.id.as_str().into(),
-        published_ms: entry.published_ms,
-        bytes,
+        let place = start..self.buffer.len();
+        self.events.push((entry.seq, id, entry.published_ms, place));
     }
 }
 
@@ -122,3 +159,6 @@ fn item(seq: u64, payload: Piece) -> Item<Piece> {
         payload,
     }
 }
+
+/// Events that are held as trees of JSON at a time: each takes many times its text.
+const PARSED_MAX: usize = 128;
