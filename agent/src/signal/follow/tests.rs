@@ -1,7 +1,7 @@
 //! The follower on real files: every way in which logs are rotated, cut off, or in the way.
 
 use std::{
-    fs::{OpenOptions, Permissions},
+    fs::{self, OpenOptions, Permissions},
     io::Write as _,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -10,11 +10,15 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::*;
+use super::{batches::FOUND_MAX, rotation::TICK, *};
 use crate::{
     control::EventFeed,
+    detection::Batch,
     policy::signal::PseudonymKey,
-    signal::{JsonFields, JsonLines, Maker, Words},
+    signal::{
+        JsonFields, JsonLines, Maker, Words,
+        tally::{ABSENT, FOLLOWING},
+    },
 };
 
 /// A directory with a log, and an agent that follows it.
