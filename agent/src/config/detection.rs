@@ -1,6 +1,6 @@
 //! `[detection]`: what detectors compare with, how much they remember, and how long refusals hold.
 
-use std::{ops::RangeInclusive, path::Path, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::Path, time::Duration};
 
 use super::{
     duration,
@@ -31,92 +31,54 @@ type StepsOf = fn(&mut Thresholds) -> &mut Steps;
 /// Where a threshold of one number is kept.
 type NumberOf = fn(&mut Thresholds) -> &mut u32;
 
+/// Keys of thresholds with where they are kept: each is called as its field.
+macro_rules! places {
+    ($($field:ident),+ $(,)?) => {
+        [$((stringify!($field), |all| &mut all.$field)),+]
+    };
+    ($($field:ident in $range:expr),+ $(,)?) => {
+        [$((stringify!($field), |all| &mut all.$field, $range)),+]
+    };
+}
+
 /// Thresholds of three levels: `[LOW, MEDIUM, HIGH]`.
-const STEPS: [(&str, StepsOf); 17] = [
-    ("spray_short", |all| &mut all.spray_short),
-    ("spray_long", |all| &mut all.spray_long),
-    ("stuffing_users", |all| &mut all.stuffing_users),
-    ("stuffing_volume", |all| &mut all.stuffing_volume),
-    ("brute_short", |all| &mut all.brute_short),
-    ("brute_long", |all| &mut all.brute_long),
-    ("brute_sources_short", |all| &mut all.brute_sources_short),
-    ("brute_sources_long", |all| &mut all.brute_sources_long),
-    ("failures_short", |all| &mut all.failures_short),
-    ("failures_long", |all| &mut all.failures_long),
-    ("failures_alone", |all| &mut all.failures_alone),
-    ("unknown_short", |all| &mut all.unknown_short),
-    ("unknown_long", |all| &mut all.unknown_long),
-    ("enumeration_short", |all| &mut all.enumeration_short),
-    ("enumeration_long", |all| &mut all.enumeration_long),
-    ("network_short", |all| &mut all.network_short),
-    ("network_long", |all| &mut all.network_long),
+const STEPS: [(&str, StepsOf); 18] = places![
+    spray_short,
+    spray_long,
+    stuffing_users,
+    stuffing_volume,
+    brute_short,
+    brute_long,
+    brute_sources_short,
+    brute_sources_long,
+    failures_short,
+    failures_long,
+    failures_alone,
+    unknown_short,
+    unknown_long,
+    enumeration_short,
+    enumeration_long,
+    network_short,
+    network_long,
+    pattern_sources,
 ];
-const PATTERN: (&str, StepsOf) = ("pattern_sources", |all| &mut all.pattern_sources);
 
 /// Thresholds of one number, with their ranges.
-const NUMBERS: [(&str, NumberOf, RangeInclusive<u32>); 14] = [
-    (
-        "success_percent_max",
-        |all| &mut all.success_percent_max,
-        0..=100,
-    ),
-    (
-        "spray_tries_max",
-        |all| &mut all.spray_tries_max,
-        1..=COUNT_MAX,
-    ),
-    (
-        "stuffing_unknown_percent",
-        |all| &mut all.stuffing_unknown_percent,
-        1..=100,
-    ),
-    (
-        "brute_hurried_min",
-        |all| &mut all.brute_hurried_min,
-        1..=COUNT_MAX,
-    ),
-    ("unknown_percent", |all| &mut all.unknown_percent, 1..=100),
-    (
-        "network_sources_min",
-        |all| &mut all.network_sources_min,
-        2..=256,
-    ),
-    (
-        "honest_sources_min",
-        |all| &mut all.honest_sources_min,
-        1..=COUNT_MAX,
-    ),
-    (
-        "pattern_success_percent_max",
-        |all| &mut all.pattern_success_percent_max,
-        0..=100,
-    ),
-    (
-        "surge_sources_min",
-        |all| &mut all.surge_sources_min,
-        2..=COUNT_MAX,
-    ),
-    ("surge_percent", |all| &mut all.surge_percent, 1..=10_000),
-    (
-        "surge_failures_min",
-        |all| &mut all.surge_failures_min,
-        2..=COUNT_MAX,
-    ),
-    (
-        "asn_sources_min",
-        |all| &mut all.asn_sources_min,
-        2..=COUNT_MAX,
-    ),
-    (
-        "asn_success_percent_max",
-        |all| &mut all.asn_success_percent_max,
-        0..=100,
-    ),
-    (
-        "asn_counts_percent",
-        |all| &mut all.asn_counts_percent,
-        10..=100,
-    ),
+const NUMBERS: [(&str, NumberOf, RangeInclusive<u32>); 14] = places![
+    success_percent_max in 0..=100,
+    spray_tries_max in 1..=COUNT_MAX,
+    stuffing_unknown_percent in 1..=100,
+    brute_hurried_min in 1..=COUNT_MAX,
+    unknown_percent in 1..=100,
+    network_sources_min in 2..=256,
+    honest_sources_min in 1..=COUNT_MAX,
+    pattern_success_percent_max in 0..=100,
+    surge_sources_min in 2..=COUNT_MAX,
+    surge_percent in 1..=10_000,
+    surge_failures_min in 2..=COUNT_MAX,
+    asn_sources_min in 2..=COUNT_MAX,
+    asn_success_percent_max in 0..=100,
+    asn_counts_percent in 10..=100,
 ];
 
 /// Whether there is a model, and whether it decides.
@@ -142,14 +104,13 @@ pub(super) fn detection(top: &Table<'_>, base: &Path) -> DetectionSettings {
         "model_file",
     ];
     known.extend(STEPS.iter().map(|(key, _)| *key));
-    known.push(PATTERN.0);
     known.extend(NUMBERS.iter().map(|(key, _, _)| *key));
     let Some(table) = top.get("detection").and_then(|node| node.table(&known)) else {
         return DetectionSettings::default();
     };
     let mut settings = DetectionSettings::default();
     let thresholds = &mut settings.thresholds;
-    for (key, place) in STEPS.iter().chain([&PATTERN]) {
+    for (key, place) in STEPS {
         if let Some(steps) = table.get(key).and_then(|node| steps(&node)) {
             *place(thresholds) = steps;
         }
@@ -204,17 +165,11 @@ fn learned(table: &Table<'_>, base: &Path) -> Option<Learned> {
 /// What differs, one sentence each.
 pub(super) fn changes(out: &mut Vec<String>, old: &DetectionSettings, new: &DetectionSettings) {
     let (mut before, mut after) = (old.thresholds, new.thresholds);
-    for (key, place) in STEPS.iter().chain([&PATTERN]) {
-        let (before, after) = (*place(&mut before), *place(&mut after));
-        if before != after {
-            out.push(format!("detection.{key}: {before} → {after}"));
-        }
+    for (key, place) in STEPS {
+        tell(out, key, *place(&mut before), *place(&mut after));
     }
     for (key, place, _) in NUMBERS {
-        let (before, after) = (*place(&mut before), *place(&mut after));
-        if before != after {
-            out.push(format!("detection.{key}: {before} → {after}"));
-        }
+        tell(out, key, *place(&mut before), *place(&mut after));
     }
     if before.simulated != after.simulated {
         out.push("detection.simulated: changed".to_owned());
@@ -224,10 +179,8 @@ pub(super) fn changes(out: &mut Vec<String>, old: &DetectionSettings, new: &Dete
         let found = MODELS.iter().find(|(_, known)| *known == decides);
         found.map_or("off", |(word, _)| word)
     };
-    if word(&old.learned) != word(&new.learned) {
-        let (before, after) = (word(&old.learned), word(&new.learned));
-        out.push(format!("detection.model: {before} → {after}"));
-    } else if old.learned != new.learned {
+    tell(out, "model", word(&old.learned), word(&new.learned));
+    if word(&old.learned) == word(&new.learned) && old.learned != new.learned {
         out.push("detection.model_file: another model".to_owned());
     }
     let (from, to) = (&old.lifetimes, &new.lifetimes);
@@ -239,22 +192,23 @@ pub(super) fn changes(out: &mut Vec<String>, old: &DetectionSettings, new: &Dete
         ("lifetime.longest", from.longest_ms, to.longest_ms),
         ("lifetime.forgive", from.forgive_ms, to.forgive_ms),
     ] {
-        if before != after {
-            let [before, after] =
-                [before, after].map(|ms| duration::format(Duration::from_millis(ms)));
-            out.push(format!("detection.{name}: {before} → {after}"));
-        }
+        let [before, after] = [before, after].map(|ms| duration::format(Duration::from_millis(ms)));
+        tell(out, name, before, after);
     }
     let (from, to) = (&old.capacity, &new.capacity);
     for (name, before, after) in [
-        ("sources", from.sources_max, to.sources_max),
-        ("users", from.users_max, to.users_max),
-        ("user_agents", from.agents_max, to.agents_max),
-        ("systems", from.systems_max, to.systems_max),
+        ("remembered.sources", from.sources_max, to.sources_max),
+        ("remembered.users", from.users_max, to.users_max),
+        ("remembered.user_agents", from.agents_max, to.agents_max),
+        ("remembered.systems", from.systems_max, to.systems_max),
     ] {
-        if before != after {
-            out.push(format!("detection.remembered.{name}: {before} → {after}"));
-        }
+        tell(out, name, before, after);
+    }
+}
+
+fn tell<T: PartialEq + Display>(out: &mut Vec<String>, key: &str, before: T, after: T) {
+    if before != after {
+        out.push(format!("detection.{key}: {before} → {after}"));
     }
 }
 
@@ -344,7 +298,7 @@ mod tests {
         let mut text = "[detection]\nshort_window = \"5m\"\nlong_window = \"12h\"\n\
                         simulated = [\"Brute Force\"]\n"
             .to_owned();
-        for (key, _) in STEPS.iter().chain([&PATTERN]) {
+        for (key, _) in STEPS {
             text.push_str(&format!("{key} = [11, 12, 13]\n"));
         }
         for (key, _, range) in NUMBERS {
@@ -355,7 +309,7 @@ mod tests {
              [detection.lifetime]\nfirst = \"2m\"\nbrief = \"3m\"\nlongest = \"4m\"\nforgive = \"5m\"\n",
         );
         let mut settings = parse(&text).unwrap();
-        for (key, place) in STEPS.iter().chain([&PATTERN]) {
+        for (key, place) in STEPS {
             assert_eq!(
                 *place(&mut settings.thresholds),
                 Steps::new(11, 12, 13),
@@ -382,7 +336,7 @@ mod tests {
             ..Config::default()
         };
         let told = diff::changes(&old, &new);
-        let count = STEPS.len() + 1 + NUMBERS.len() + 1 + 6 + 4;
+        let count = STEPS.len() + NUMBERS.len() + 1 + 6 + 4;
         assert_eq!(told.len(), count, "{told:#?}");
         assert!(
             told.contains(&"detection.lifetime.first: 1h → 2m".to_owned()),

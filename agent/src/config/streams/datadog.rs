@@ -15,10 +15,6 @@ pub(super) const KEYS: &[&str] = &[
     "tags",
     "hostname",
     "gzip",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
 ];
 
 /// The intake takes 1,000 events and 5 MB at a time.

@@ -20,10 +20,6 @@ pub(super) const KEYS: &[&str] = &[
     "source",
     "credentials_file",
     "profile",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
 ];
 
 /// What `PutEvents` takes: ten entries and 256 KiB, of which entries have some bytes of their own.

@@ -38,6 +38,8 @@ const COMMON_KEYS: &[&str] = &[
 struct Kind {
     word: &'static str,
     keys: &'static [&'static str],
+    /// Whether those of TLS are among its keys.
+    tls: bool,
     defaults: Defaults,
     read: fn(&Table<'_>, &Path) -> Option<StreamKind>,
 }
@@ -57,48 +59,56 @@ const KINDS: &[Kind] = &[
     Kind {
         word: "syslog",
         keys: syslog::KEYS,
+        tls: true,
         defaults: QUICK,
         read: syslog::read,
     },
     Kind {
         word: "file",
         keys: file::KEYS,
+        tls: false,
         defaults: QUICK,
         read: file::read,
     },
     Kind {
         word: "webhook",
         keys: webhook::KEYS,
+        tls: true,
         defaults: HTTP,
         read: webhook::read,
     },
     Kind {
         word: "splunk-hec",
         keys: splunk_hec::KEYS,
+        tls: true,
         defaults: HTTP,
         read: splunk_hec::read,
     },
     Kind {
         word: "otlp",
         keys: otlp::KEYS,
+        tls: true,
         defaults: HTTP,
         read: otlp::read,
     },
     Kind {
         word: "eventbridge",
         keys: eventbridge::KEYS,
+        tls: true,
         defaults: eventbridge::DEFAULTS,
         read: eventbridge::read,
     },
     Kind {
         word: "datadog",
         keys: datadog::KEYS,
+        tls: true,
         defaults: datadog::DEFAULTS,
         read: datadog::read,
     },
     Kind {
         word: "sentinel",
         keys: sentinel::KEYS,
+        tls: true,
         defaults: sentinel::DEFAULTS,
         read: sentinel::read,
     },
@@ -129,8 +139,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) fn streams<'a>(top: &Table<'a>, base: &Path) -> Vec<Typed<'a, Stream>> {
     let known: Vec<&str> = COMMON_KEYS
         .iter()
-        .chain(KINDS.iter().flat_map(|kind| kind.keys))
         .copied()
+        .chain(KINDS.iter().flat_map(Kind::keys))
         .collect();
     let tables = top
         .get("stream")
@@ -185,6 +195,17 @@ fn stream(table: &mut Table<'_>, base: &Path) -> Option<Stream> {
     Some(stream)
 }
 
+impl Kind {
+    fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let of_tls: &[&str] = if self.tls { &remote::TLS_KEYS } else { &[] };
+        self.keys.iter().chain(of_tls).copied()
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        self.keys().any(|known| known == key)
+    }
+}
+
 /// The kind, and whether there are keys of others.
 fn kind(table: &Table<'_>) -> Option<&'static Kind> {
     let words: Vec<&str> = KINDS.iter().map(|kind| kind.word).collect();
@@ -193,14 +214,14 @@ fn kind(table: &Table<'_>) -> Option<&'static Kind> {
     let at = table.required("kind", &example)?.word(&places)?;
     let kind = KINDS.get(at)?;
     for other in KINDS {
-        for key in other.keys {
-            if kind.keys.contains(key) {
+        for key in other.keys() {
+            if kind.knows(key) {
                 continue;
             }
             if let Some(node) = table.get(key) {
                 let of: Vec<&str> = KINDS
                     .iter()
-                    .filter(|kind| kind.keys.contains(key))
+                    .filter(|kind| kind.knows(key))
                     .map(|kind| kind.word)
                     .collect();
                 // Named once, at the first kind that has it.

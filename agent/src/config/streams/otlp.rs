@@ -13,17 +13,7 @@ use super::{
     remote,
 };
 
-pub(super) const KEYS: &[&str] = &[
-    "url",
-    "encoding",
-    "gzip",
-    "header",
-    "header_file",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
-];
+pub(super) const KEYS: &[&str] = &["url", "encoding", "gzip", "header", "header_file"];
 
 /// Where collectors take logs (OTLP/HTTP).
 const LOGS: &str = "/v1/logs";

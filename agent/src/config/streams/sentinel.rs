@@ -21,10 +21,6 @@ pub(super) const KEYS: &[&str] = &[
     "client_id",
     "client_secret_file",
     "gzip",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
 ];
 
 /// Logs ingestion takes 1 MiB at a time, before it is compressed.

@@ -21,10 +21,6 @@ pub(super) const KEYS: &[&str] = &[
     "source",
     "sourcetype",
     "hostname",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
 ];
 
 /// Longest index, source and so on, in bytes.

@@ -21,10 +21,6 @@ pub(super) const KEYS: &[&str] = &[
     "structured_data",
     "message_bytes_max",
     "settle",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
 ];
 
 /// Longest `APP-NAME` and name of an element of structured data, in bytes (RFC 5424, section 6).

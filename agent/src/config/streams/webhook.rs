@@ -11,14 +11,7 @@ use super::{
 };
 use crate::stream::webhook_secret;
 
-pub(super) const KEYS: &[&str] = &[
-    "url",
-    "secret_files",
-    remote::TLS_KEYS[0],
-    remote::TLS_KEYS[1],
-    remote::TLS_KEYS[2],
-    remote::TLS_KEYS[3],
-];
+pub(super) const KEYS: &[&str] = &["url", "secret_files"];
 
 /// Secrets that a request is signed with at a time.
 const SECRETS_MAX: usize = 4;
