@@ -106,6 +106,38 @@ impl Lab {
         Ok(path)
     }
 
+    /// A certificate that signs itself, for these names (`DNS:…,IP:…`), as `<name>.pem` with `<name>.key` in the
+    /// lab's directory; the former's path.
+    ///
+    /// # Errors
+    /// OpenSSL is missing or refuses.
+    pub fn certificate(&self, name: &str, names: &str) -> Result<PathBuf> {
+        let [certificate, key] =
+            ["pem", "key"].map(|kind| self.directory().join(format!("{name}.{kind}")));
+        let argv = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            &format!("/CN={name}.example"),
+            "-addext",
+            &format!("subjectAltName={names}"),
+            "-keyout",
+            &key.display().to_string(),
+            "-out",
+            &certificate.display().to_string(),
+        ];
+        self.login.run(&argv)?.success()?;
+        Ok(certificate)
+    }
+
     /// Starts the sign-in site (nginx) on the login host.
     ///
     /// # Errors

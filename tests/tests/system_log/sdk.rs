@@ -33,7 +33,7 @@ struct World {
 impl World {
     fn start(name: &str) -> Result<Self> {
         let lab = Lab::new(name)?;
-        let certificate = certificate(&lab)?;
+        let certificate = lab.certificate("api", "IP:127.0.0.1")?;
         let config = |tables: &str| {
             AgentConfig::new("log")
                 .zone("office", &["exempt"], &["198.51.100.128/26"])
@@ -291,34 +291,6 @@ fn zones_last() -> Result<()> {
         "{events:?}"
     );
     Ok(())
-}
-
-/// A certificate of its own authority for the API.
-fn certificate(lab: &Lab) -> Result<PathBuf> {
-    let file = |name: &str| lab.directory().join(name);
-    let (certificate, key) = (file("api.pem"), file("api.key"));
-    let argv = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=api.example",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        text(&key)?,
-        "-out",
-        text(&certificate)?,
-    ];
-    lab.login.run(&argv)?.success()?;
-    Ok(certificate)
 }
 
 fn text(path: &Path) -> Result<&str> {

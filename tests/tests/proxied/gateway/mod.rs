@@ -244,36 +244,8 @@ pub(crate) fn application(lab: &Lab) -> Result<RealProxy> {
 
 /// A certificate for the login host, which signs itself.
 pub(crate) fn certificate(lab: &Lab) -> Result<()> {
-    let [key, certificate] = ["login.key", "login.pem"].map(|name| {
-        let path = lab.directory().join(name);
-        path.display().to_string()
-    });
-    let names = format!(
-        "subjectAltName=DNS:{NAME},IP:{},IP:{}",
-        lab.login.v4(),
-        lab.login.v6()
-    );
-    let argv = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=login.example",
-        "-addext",
-        &names,
-        "-keyout",
-        &key,
-        "-out",
-        &certificate,
-    ];
-    lab.login.run(&argv)?.success().map(drop)
+    let names = format!("DNS:{NAME},IP:{},IP:{}", lab.login.v4(), lab.login.v6());
+    lab.certificate("login", &names).map(drop)
 }
 
 /// The name in the certificate.
