@@ -3,6 +3,7 @@
 
 pub(crate) mod rsyslog;
 mod syslog;
+mod transports;
 mod webhook;
 pub(crate) mod world;
 
@@ -14,6 +15,21 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
         (
             "streams_to_rsyslog_by_mutual_tls",
             syslog::tls,
+            rsyslog::needed,
+        ),
+        (
+            "streams_to_rsyslog_by_udp",
+            transports::udp,
+            rsyslog::needed,
+        ),
+        (
+            "streams_to_rsyslog_by_unix_datagrams",
+            transports::unix_datagram,
+            rsyslog::needed,
+        ),
+        (
+            "streams_to_rsyslog_by_a_unix_socket",
+            transports::unix,
             rsyslog::needed,
         ),
         ("streams_survive_kill_9", syslog::killed, needs_nothing),

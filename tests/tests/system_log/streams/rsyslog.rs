@@ -14,6 +14,9 @@ use super::world::received;
 #[derive(Clone, Debug)]
 pub(crate) enum Listens {
     Tcp(u16),
+    Udp(u16),
+    /// A socket in the file system.
+    Path(PathBuf),
 }
 
 /// The server, and the file that it writes.
@@ -63,6 +66,11 @@ impl Rsyslog {
         let config = self.config.to_str().context("a path that is no UTF-8")?;
         let pid = format!("{config}.pid");
         drop(std::fs::remove_file(&pid));
+        for place in &self.listens {
+            if let Listens::Path(path) = place {
+                drop(std::fs::remove_file(path));
+            }
+        }
         self.process = lab
             .login
             .spawn(&["rsyslogd", "-n", "-f", config, "-i", &pid])?;
@@ -98,6 +106,12 @@ impl Listens {
                 .login
                 .connect(here, *port, Duration::from_secs(1))
                 .is_ok(),
+            Self::Udp(port) => {
+                let filter = format!("sport = :{port}");
+                let sockets = lab.login.run(&["ss", "-Huln", &filter])?.success()?;
+                !sockets.trim().is_empty()
+            }
+            Self::Path(path) => path.exists(),
         })
     }
 }
