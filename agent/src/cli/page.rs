@@ -207,7 +207,7 @@ color:#1b2733;background:#fff}h1{margin:0 0 .3rem}h2{font-size:1.05rem;margin:2r
 display:block}svg text{font-size:13px;fill:#42505f}rect{fill:#2f6db5}.axis{fill:none;stroke:#b8c2cc}.wide{overflow-x:auto}\
 table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px \
 solid #dde3e8;white-space:nowrap}th{color:#42505f;font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}\
-pre{background:#f3f5f7;padding:.6rem;overflow-x:auto}@media(prefers-color-scheme:dark){body{color:#dce3ea;\
+pre{background:#f3f5f7;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{color:#dce3ea;\
 background:#14191f}svg text,th{fill:#a7b3bf;color:#a7b3bf}rect{fill:#6aa3e0}th,td{border-color:#2c3640}pre{background:\
 #1d242c}}";
 
