@@ -6,12 +6,15 @@
 //! | `network` | its /24 or /48 |
 //! | `system` | its autonomous system, where that is known |
 //! | `spread` | one user, one user agent or the whole service over all sources |
+//! | `learned` | one source, as a trained model sees it |
 //!
 //! An IPv6 source is the /64: a subscriber has one and changes addresses within it at will, so counting by
 //! address would count nothing, and would let one subscriber fill every table.
 
 pub mod detection;
 mod index;
+mod keys;
+mod learned;
 mod network;
 mod pace;
 mod source;
@@ -22,13 +25,11 @@ pub mod thresholds;
 mod users;
 mod window;
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::VecDeque, net::IpAddr};
 
 pub use detection::{Detection, DetectionSet, Findings, Level};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use keys::{NetworkKey, SourceKey};
+pub use learned::Considered;
 use network::Network;
 use serde::{Deserialize, Serialize};
 use source::{Change, Source};
@@ -39,7 +40,7 @@ pub use thresholds::{Steps, Thresholds};
 use window::seconds;
 
 use super::{
-    model::{Feature, Features, Model, Opinion, logarithm},
+    model::Model,
     reputation::Scope,
     signal::{Flow, Outcome, Pseudonym, Signal},
 };
@@ -68,17 +69,6 @@ pub struct Detectors {
     /// it, and evidence is asked for soon after.
     #[serde(skip)]
     found_in: VecDeque<(SourceKey, u32)>,
-}
-
-/// What a model was told of the latest attempt, and what it made of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Considered {
-    /// Whose attempt it was.
-    pub source: SourceKey,
-    /// What was known.
-    pub features: Features,
-    /// What the model says, if there is one.
-    pub opinion: Option<Opinion>,
 }
 
 /// Most things remembered at a time. What is worth least gives way.
@@ -111,14 +101,6 @@ pub struct Observed {
     /// The user agent of the signal is the pattern of an attack.
     pub agent: Findings,
 }
-
-/// A source as a number: an IPv4 address, or the first half of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SourceKey(u64);
-
-/// A network as a number: an IPv4 /24 or an IPv6 /48.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NetworkKey(u64);
 
 impl Detectors {
     /// Detectors that have seen nothing yet.
@@ -196,23 +178,6 @@ impl Detectors {
             self.consider(signal, &change, &mut observed);
         }
         observed
-    }
-
-    /// Asks a model from now on, or none.
-    pub const fn ask(&mut self, model: Option<Model>) {
-        self.model = model;
-    }
-
-    /// Describes sources to whoever trains a model.
-    pub const fn describe(&mut self) {
-        self.describes = true;
-    }
-
-    /// What was considered about the latest attempt, where a model is asked or trained and the attempt failed or
-    /// asked for an account.
-    #[must_use]
-    pub const fn considered(&self) -> Option<&Considered> {
-        self.considered.as_ref()
     }
 
     /// Goes on under other settings; what no longer has room gives way.
@@ -359,69 +324,6 @@ impl Detectors {
         }
     }
 
-    /// What the model makes of the source, now that everything is counted.
-    fn consider(&mut self, signal: &Signal, change: &Change, observed: &mut Observed) {
-        if self.model.is_none() && !self.describes {
-            return;
-        }
-        let features = self.features(signal, change);
-        let opinion = self.model.map(|model| model.consider(&features));
-        let level = opinion.and_then(|opinion| opinion.level);
-        // Who has done little by itself is refused for a short time only.
-        let own = features.get(Feature::FailuresLong) >= logarithm(OWN_FAILURES_MIN)
-            || features.get(Feature::Probes) >= logarithm(OWN_FAILURES_MIN);
-        // Where people sign in, as behind the address of a mobile network, the model counts no more than a rule does.
-        let source = self.sources.get(SourceKey::of(signal.client));
-        let is_office =
-            source.is_some_and(|source| source.is_office(signal.time_ms, &self.thresholds));
-        // Where nobody is named, what a source did itself is all that tells it from a person.
-        let too_few = !own && signal.user.is_none();
-        let counts = !is_office && !change.is_device && !too_few;
-        if counts && own {
-            observed.source.add(Detection::LearnedModel, level);
-        } else if counts && !change.trusted {
-            observed.joined.add(Detection::LearnedModel, level);
-        }
-        self.considered = Some(Considered {
-            source: SourceKey::of(signal.client),
-            features,
-            opinion,
-        });
-    }
-
-    fn features(&self, signal: &Signal, change: &Change) -> Features {
-        let (time_ms, thresholds) = (signal.time_ms, &self.thresholds);
-        let mut features = Features::new(signal.user.is_some());
-        let source = SourceKey::of(signal.client);
-        let network = source.network();
-        if let Some(source) = self.sources.get(source) {
-            source.describe(time_ms, change, thresholds, &mut features);
-        }
-        if let Some(network) = self.networks.get(network) {
-            network.describe(time_ms, thresholds, &mut features);
-        }
-        self.everything
-            .describe_service(time_ms, thresholds, &mut features);
-        if let Some(agent) = signal.agent.and_then(|agent| self.agents.get(agent.bits())) {
-            agent.describe_agent(time_ms, thresholds, &mut features);
-        }
-        if let Some(watch) = signal.user.and_then(|user| self.users.get(user.bits())) {
-            watch.describe(time_ms, network.0, thresholds, &mut features);
-        }
-        features.complete();
-        features
-    }
-
-    /// Evidence about a source, with what the model says of its latest attempt.
-    fn with_opinion(&self, source: SourceKey, counted: String) -> String {
-        let considered = self.considered.filter(|one| one.source == source);
-        let opinion = considered.and_then(|considered| considered.opinion);
-        match opinion.filter(|opinion| opinion.level.is_some()) {
-            Some(opinion) => format!("{counted}; learned model: {opinion}"),
-            None => counted,
-        }
-    }
-
     fn watch_user(&mut self, signal: &Signal, seen: &Seen<'_>) -> Option<Level> {
         let user = signal.user?.bits();
         let watch = self.users.entry(user, seconds(signal.time_ms))?;
@@ -469,76 +371,8 @@ impl Observed {
     }
 }
 
-impl SourceKey {
-    /// Its number.
-    #[must_use]
-    pub const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// The source that an address (canonical) belongs to.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            // ffff:ffff::/32 is multicast and never a source, so the families cannot meet.
-            IpAddr::V4(v4) => Self(V4_MARK | u64::from(u32::from(v4))),
-            IpAddr::V6(v6) => Self(first_half(v6)),
-        }
-    }
-
-    /// Its prefix.
-    #[must_use]
-    pub fn prefix(self) -> IpNet {
-        match self.v4() {
-            Some(v4) => IpNet::from(IpAddr::V4(v4)),
-            None => v6_net(self.0, 64),
-        }
-    }
-
-    /// The network that it belongs to.
-    #[must_use]
-    pub fn network(self) -> NetworkKey {
-        match self.v4() {
-            Some(_) => NetworkKey(self.0 & !0xff),
-            None => NetworkKey(self.0 & !0xffff),
-        }
-    }
-
-    fn v4(self) -> Option<Ipv4Addr> {
-        if self.0 & V4_MARK != V4_MARK {
-            return None;
-        }
-        u32::try_from(self.0 & !V4_MARK).ok().map(Ipv4Addr::from)
-    }
-}
-
-impl NetworkKey {
-    /// The network that an address (canonical) belongs to.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        SourceKey::of(address).network()
-    }
-
-    /// The short mark under which users remember it.
-    #[must_use]
-    pub fn mark(self) -> u32 {
-        spread::mark(self.0)
-    }
-
-    /// Its prefix.
-    #[must_use]
-    pub fn prefix(self) -> IpNet {
-        match SourceKey(self.0).v4() {
-            Some(v4) => Ipv4Net::new(v4, 24).map_or(IpNet::from(IpAddr::V4(v4)), IpNet::V4),
-            None => v6_net(self.0, 48),
-        }
-    }
-}
-
 /// Sources that are remembered with their bad system.
 const FOUND_IN_MAX: usize = 256;
-/// Failures from which a source is judged by what it did itself.
-const OWN_FAILURES_MIN: u32 = 5;
 /// Sources that begin to fail for a hundred that begin to succeed, from which one failure is enough.
 const MOST_PERCENT: u32 = 300;
 /// Counts a signal for its autonomous system; the system, if sources there are taken for an attacker's.
@@ -554,18 +388,6 @@ fn watch_system(
         system.observe(signal.time_ms, change, thresholds);
     }
     system.is_bad(signal.time_ms, thresholds).then_some(asn)
-}
-
-const V4_MARK: u64 = 0xffff_ffff_0000_0000;
-
-fn first_half(address: Ipv6Addr) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = address.octets();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-fn v6_net(first_half: u64, length: u8) -> IpNet {
-    let address = Ipv6Addr::from(u128::from(first_half) << 64);
-    Ipv6Net::new(address, length).map_or(IpNet::from(IpAddr::V6(address)), IpNet::V6)
 }
 
 #[cfg(test)]
