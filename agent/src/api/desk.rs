@@ -66,6 +66,18 @@ enum Route<'p> {
     Switch(&'p str, bool),
 }
 
+impl Route<'_> {
+    /// The methods that it has, as the header `Allow` lists them.
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Logs => "GET, HEAD",
+            Self::Threats | Self::Zones => "GET, HEAD, POST",
+            Self::Zone(_) => "GET, HEAD, PUT, DELETE",
+            Self::Switch(..) => "POST",
+        }
+    }
+}
+
 impl Desk {
     pub(super) fn new(
         material: watch::Receiver<Option<Arc<Material>>>,
@@ -112,10 +124,16 @@ impl Desk {
         };
         let mut answer = outcome.unwrap_or_else(|fault| {
             tracing::debug!(status = %fault.status, path = parts.uri.path(), token = name, "refused");
-            json(
+            let mut answer = json(
                 fault.status,
                 std::iter::once(fault.json(&id).to_string()),
-            )
+            );
+            if let Some((name, value)) = fault.header {
+                answer
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_static(value));
+            }
+            answer
         });
         finish(&mut answer, &id, budget);
         Ok(answer)
@@ -130,7 +148,11 @@ impl Desk {
     ) -> Result<Answer, Fault> {
         let path = parts.uri.path();
         let route = route(path).ok_or_else(|| Fault::not_found(path))?;
-        let method = &parts.method;
+        // Whoever asks for the head alone gets that of GET: the connection leaves the body out.
+        let method = match &parts.method {
+            &Method::HEAD => &Method::GET,
+            other => other,
+        };
         let reads = *method == Method::GET;
         let wanted = match (&route, method.as_str()) {
             (Route::Logs, "GET") => Scopes::LOGS_READ,
@@ -144,7 +166,7 @@ impl Desk {
                 }
             }
             (Route::Switch(..), "POST") => Scopes::ZONES_MANAGE,
-            _ => return Err(Fault::method()),
+            _ => return Err(Fault::method(route.methods())),
         };
         if !token.scopes.allow(wanted) {
             return Err(Fault::scope(&wanted.to_string()));

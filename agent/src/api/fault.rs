@@ -1,6 +1,6 @@
 //! What is refused, in Okta's codes and words (its catalogue of errors). The one place that chooses statuses.
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,6 +15,8 @@ pub(super) struct Fault {
     pub(super) code: &'static str,
     pub(super) summary: String,
     pub(super) causes: Vec<String>,
+    /// A header that the answer must have (RFC 9110, sections 10.2.1 and 11.6.1).
+    pub(super) header: Option<(HeaderName, &'static str)>,
 }
 
 impl Fault {
@@ -24,16 +26,20 @@ impl Fault {
             code,
             summary: summary.into(),
             causes: Vec::new(),
+            header: None,
         }
     }
 
     /// No token, or none that is known, or one that has ended.
     pub(super) fn token() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "E0000011",
-            "Invalid token provided",
-        )
+        Self {
+            header: Some((header::WWW_AUTHENTICATE, "Bearer")),
+            ..Self::new(
+                StatusCode::UNAUTHORIZED,
+                "E0000011",
+                "Invalid token provided",
+            )
+        }
     }
 
     /// The token has no scope for it.
@@ -57,12 +63,16 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, "E0000007", what)
     }
 
-    pub(super) fn method() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "E0000022",
-            "The endpoint does not support the provided HTTP method",
-        )
+    /// Not by this method, but by these.
+    pub(super) fn method(allowed: &'static str) -> Self {
+        Self {
+            header: Some((header::ALLOW, allowed)),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "E0000022",
+                "The endpoint does not support the provided HTTP method",
+            )
+        }
     }
 
     pub(super) fn rate() -> Self {

@@ -511,3 +511,27 @@ fn an_api_that_is_switched_off_answers_nobody() {
     assert_eq!(world.get("/api/v1/logs").status, 200);
     assert_eq!(orders.problem(), None);
 }
+
+#[test]
+fn refusals_carry_the_headers_of_their_statuses_and_heads_no_body() {
+    let world = World::start(1_000);
+    let reader = format!("SSWS {READER}");
+    let refused = world.ask("DELETE", "/api/v1/logs", &reader, "");
+    assert_eq!(
+        (refused.status, refused.header("allow")),
+        (405, vec!["GET, HEAD"])
+    );
+    let refused = world.ask("PATCH", "/api/v1/zones/nzo1", &reader, "");
+    assert_eq!(
+        (refused.status, refused.header("allow")),
+        (405, vec!["GET, HEAD, PUT, DELETE"])
+    );
+    let unknown = world.ask("GET", "/api/v1/logs", "SSWS nobody", "");
+    assert_eq!(
+        (unknown.status, unknown.header("www-authenticate")),
+        (401, vec!["Bearer"])
+    );
+    let head = world.ask("HEAD", "/api/v1/logs?limit=1", &reader, "");
+    assert_eq!((head.status, &head.body), (200, &Value::Null));
+    assert!(head.link("next").is_some(), "{}", head.head);
+}
