@@ -32,6 +32,7 @@ pub mod policy;
 mod privileges;
 mod random;
 pub mod replay;
+mod served;
 pub mod signal;
 pub mod store;
 mod stream;

@@ -6,8 +6,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
+    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_rustls::{
@@ -23,6 +22,7 @@ use crate::{
         timed::{Phase, Timed, Times},
     },
     config::{Certificate, Listen, tls},
+    served,
 };
 
 /// Connections at a time; further ones wait in the backlog.
@@ -93,28 +93,15 @@ async fn listening(
 }
 
 pub(super) async fn accepting(acceptor: &Acceptor, desk: &Arc<Desk>) -> Result<Infallible, String> {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // Ends with this function, and its connections with it.
-    let mut open = JoinSet::new();
-    loop {
-        let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
-            return Err("no connections can be counted".to_owned());
-        };
-        while open.try_join_next().is_some() {}
-        match acceptor.accept().await {
-            Ok(stream) => {
-                open.spawn(connection(stream, Arc::clone(desk), place));
-            }
-            Err(error) => {
-                warn!(%error, "a connection to the API was not accepted");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    let refused = "a connection to the API was not accepted";
+    served::accept(acceptor, CONNECTIONS_MAX, refused, |stream| {
+        connection(stream, Arc::clone(desk))
+    })
+    .await
 }
 
 /// With the certificate of this moment.
-async fn connection(stream: Stream, desk: Arc<Desk>, _place: OwnedSemaphorePermit) {
+async fn connection(stream: Stream, desk: Arc<Desk>) {
     let material = desk.material.borrow().clone();
     let Some(material) = material else {
         return;

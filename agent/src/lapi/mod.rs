@@ -11,7 +11,6 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     io,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,10 +19,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
 
 use self::{
@@ -31,7 +27,7 @@ use self::{
     list::{Filter, List, Shared},
 };
 use crate::{
-    authz::listen::Listener,
+    authz::listen::{Listener, Stream},
     clock::Clock,
     config::{Lapi as Settings, read_key},
     policy::{
@@ -39,6 +35,7 @@ use crate::{
         prefix::parse_network,
         snapshot::{Snapshot, enforced_about},
     },
+    served::{self, Problem},
     threads::{Blocking, Duty, Thread},
 };
 
@@ -48,8 +45,6 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a connection may live: a bouncer that polls makes a new one then.
 const CONNECTION_TIME: Duration = Duration::from_secs(3_600);
-/// Between two attempts to listen.
-const AGAIN: Duration = Duration::from_secs(5);
 /// Longest query, in bytes.
 const QUERY_BYTES_MAX: usize = 8 * 1024;
 /// Values of one parameter.
@@ -68,11 +63,7 @@ const DUTY: Duty = Duty {
 };
 
 /// How the keeper reaches it.
-#[derive(Clone, Debug)]
-pub(crate) struct Orders {
-    settings: watch::Sender<Option<Settings>>,
-    problem: watch::Receiver<Option<String>>,
-}
+pub(crate) type Orders = served::Orders<Settings>;
 
 impl Lapi {
     /// Begins to serve, if there is anything to serve.
@@ -84,15 +75,15 @@ impl Lapi {
         snapshot: watch::Receiver<Arc<Snapshot>>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let (settings, wanted) = watch::channel(settings);
-        let (told, problem) = watch::channel(None);
+        let (orders, wanted) = served::orders(settings);
         let thread = Thread::start(DUTY, Blocking::Never, async move |stopped| {
-            stopped.ends(serve(wanted, snapshot, clock, told)).await;
+            let fails = "the local API does not serve";
+            let serving = wanted.serve("lapi", fails, async |settings, problem| {
+                listen(settings, &snapshot, clock, problem).await
+            });
+            stopped.ends(serving).await;
         })?;
-        Ok(Self {
-            orders: Orders { settings, problem },
-            thread,
-        })
+        Ok(Self { orders, thread })
     }
 
     pub(crate) fn orders(&self) -> Orders {
@@ -104,59 +95,12 @@ impl Lapi {
     }
 }
 
-impl Orders {
-    /// What a configuration says.
-    pub(crate) fn set(&self, settings: Option<Settings>) {
-        self.settings.send_if_modified(|known| {
-            let differs = *known != settings;
-            *known = settings;
-            differs
-        });
-    }
-
-    /// What does not work.
-    pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.borrow().clone()
-    }
-}
-
-/// Serves one configuration after the other.
-async fn serve(
-    mut wanted: watch::Receiver<Option<Settings>>,
-    snapshot: watch::Receiver<Arc<Snapshot>>,
-    clock: Clock,
-    told: watch::Sender<Option<String>>,
-) {
-    loop {
-        let settings = wanted.borrow_and_update().clone();
-        let mut changed = pin!(wanted.changed());
-        let serving = async {
-            match settings {
-                None => {
-                    told.send_replace(None);
-                    std::future::pending().await
-                }
-                Some(settings) => loop {
-                    let Err(what) = listen(&settings, &snapshot, clock, &told).await;
-                    warn!("the local API does not serve: {what}");
-                    told.send_replace(Some(format!("lapi: {what}")));
-                    sleep(AGAIN).await;
-                },
-            }
-        };
-        tokio::select! {
-            changed = &mut changed => if changed.is_err() { return },
-            never = serving => match never {},
-        }
-    }
-}
-
 /// Listens and serves; comes back only when that fails.
 async fn listen(
     settings: &Settings,
     snapshot: &watch::Receiver<Arc<Snapshot>>,
     clock: Clock,
-    told: &watch::Sender<Option<String>>,
+    problem: &Problem,
 ) -> Result<Infallible, String> {
     let mut keys = Vec::new();
     for bouncer in &settings.bouncers {
@@ -168,7 +112,7 @@ async fn listen(
     let acceptor = listener
         .acceptor()
         .map_err(|error: io::Error| error.to_string())?;
-    told.send_replace(None);
+    problem.none();
     info!("the local API serves {} bouncers", keys.len());
     let desk = Arc::new(Desk {
         keys,
@@ -177,37 +121,24 @@ async fn listen(
         clock,
         state: Mutex::default(),
     });
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // Ends with this function, and its connections with it.
-    let mut open = tokio::task::JoinSet::new();
-    loop {
-        let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
-            return Err("no connections can be counted".to_owned());
-        };
-        while open.try_join_next().is_some() {}
-        match acceptor.accept().await {
-            Ok(stream) => {
-                let desk = Arc::clone(&desk);
-                open.spawn(async move {
-                    let _place = place;
-                    let service = service_fn(move |request| {
-                        let desk = Arc::clone(&desk);
-                        async move { Ok::<_, Infallible>(desk.answer(&request)) }
-                    });
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_TIME)
-                        .serve_connection(TokioIo::new(stream), service);
-                    if let Ok(Err(error)) = timeout(CONNECTION_TIME, connection).await {
-                        debug!(%error, "a bouncer's connection");
-                    }
-                });
-            }
-            Err(error) => {
-                warn!(%error, "a bouncer's connection was not accepted");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
+    let refused = "a bouncer's connection was not accepted";
+    served::accept(&acceptor, CONNECTIONS_MAX, refused, |stream| {
+        connection(stream, Arc::clone(&desk))
+    })
+    .await
+}
+
+async fn connection(stream: Stream, desk: Arc<Desk>) {
+    let service = service_fn(move |request| {
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, Infallible>(desk.answer(&request)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = timeout(CONNECTION_TIME, connection).await {
+        debug!(%error, "a bouncer's connection");
     }
 }
 

@@ -8,7 +8,7 @@ mod families;
 mod tests;
 mod text;
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -16,18 +16,19 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    sync::{Mutex, Semaphore, mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout},
+    sync::{Mutex, mpsc, oneshot},
+    time::{Instant, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::{
-    authz::listen::Listener,
+    authz::listen::{Listener, Stream},
     config::Metrics as Settings,
     control::report::Status,
     histogram::Buckets,
     keeper::Work,
     policy::posture::Posture,
+    served::{self, Problem},
     threads::{Blocking, Duty, Thread},
 };
 
@@ -78,11 +79,7 @@ const DUTY: Duty = Duty {
 };
 
 /// How the keeper reaches it.
-#[derive(Clone, Debug)]
-pub(crate) struct Orders {
-    settings: watch::Sender<Option<Settings>>,
-    problem: watch::Receiver<Option<String>>,
-}
+pub(crate) type Orders = served::Orders<Settings>;
 
 impl Metrics {
     /// Begins to serve, if there is anything to serve.
@@ -93,15 +90,15 @@ impl Metrics {
         settings: Option<Settings>,
         work: mpsc::Sender<Work>,
     ) -> anyhow::Result<Self> {
-        let (settings, wanted) = watch::channel(settings);
-        let (told, problem) = watch::channel(None);
+        let (orders, wanted) = served::orders(settings);
         let thread = Thread::start(DUTY, Blocking::Never, async move |stopped| {
-            stopped.ends(serve(wanted, work, told)).await;
+            let fails = "metrics are not served";
+            let serving = wanted.serve("metrics", fails, async |settings, problem| {
+                listen(settings, &work, problem).await
+            });
+            stopped.ends(serving).await;
         })?;
-        Ok(Self {
-            orders: Orders { settings, problem },
-            thread,
-        })
+        Ok(Self { orders, thread })
     }
 
     pub(crate) fn orders(&self) -> Orders {
@@ -113,101 +110,42 @@ impl Metrics {
     }
 }
 
-impl Orders {
-    /// What a configuration says.
-    pub(crate) fn set(&self, settings: Option<Settings>) {
-        self.settings.send_if_modified(|known| {
-            let differs = *known != settings;
-            *known = settings;
-            differs
-        });
-    }
-
-    /// What does not work.
-    pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.borrow().clone()
-    }
-}
-
-/// Serves one configuration after the other.
-async fn serve(
-    mut wanted: watch::Receiver<Option<Settings>>,
-    work: mpsc::Sender<Work>,
-    told: watch::Sender<Option<String>>,
-) {
-    loop {
-        let settings = wanted.borrow_and_update().clone();
-        let mut changed = pin!(wanted.changed());
-        let serving = async {
-            match settings {
-                None => {
-                    told.send_replace(None);
-                    std::future::pending().await
-                }
-                Some(settings) => loop {
-                    let Err(what) = listen(&settings, &work, &told).await;
-                    warn!("metrics are not served: {what}");
-                    told.send_replace(Some(format!("metrics: {what}")));
-                    sleep(AGAIN).await;
-                },
-            }
-        };
-        tokio::select! {
-            changed = &mut changed => if changed.is_err() { return },
-            never = serving => match never {},
-        }
-    }
-}
-
 /// Listens and serves; comes back only when that fails.
 async fn listen(
     settings: &Settings,
     work: &mpsc::Sender<Work>,
-    told: &watch::Sender<Option<String>>,
+    problem: &Problem,
 ) -> Result<Infallible, String> {
     let listener =
         Listener::bind("metrics", &settings.listen).map_err(|error| error.to_string())?;
     let acceptor = listener
         .acceptor()
         .map_err(|error: io::Error| error.to_string())?;
-    told.send_replace(None);
+    problem.none();
     info!("metrics are served");
     let desk = Arc::new(Desk {
         work: work.clone(),
         last: Mutex::default(),
     });
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // Ends with this function, and its connections with it.
-    let mut open = tokio::task::JoinSet::new();
-    loop {
-        let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
-            return Err("no connections can be counted".to_owned());
-        };
-        while open.try_join_next().is_some() {}
-        match acceptor.accept().await {
-            Ok(stream) => {
-                let desk = Arc::clone(&desk);
-                open.spawn(async move {
-                    let _place = place;
-                    let service = service_fn(move |request| {
-                        let desk = Arc::clone(&desk);
-                        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
-                    });
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_TIME)
-                        .max_buf_size(HEAD_BYTES_MAX)
-                        .serve_connection(TokioIo::new(stream), service);
-                    if let Ok(Err(error)) = timeout(CONNECTION_TIME, connection).await {
-                        debug!(%error, "a connection for metrics");
-                    }
-                });
-            }
-            Err(error) => {
-                warn!(%error, "a connection for metrics was not accepted");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
+    let refused = "a connection for metrics was not accepted";
+    served::accept(&acceptor, CONNECTIONS_MAX, refused, |stream| {
+        connection(stream, Arc::clone(&desk))
+    })
+    .await
+}
+
+async fn connection(stream: Stream, desk: Arc<Desk>) {
+    let service = service_fn(move |request| {
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = timeout(CONNECTION_TIME, connection).await {
+        debug!(%error, "a connection for metrics");
     }
 }
 
@@ -276,6 +214,4 @@ const CONNECTION_TIME: Duration = Duration::from_secs(600);
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// For how long an answer is given again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Between two attempts to listen.
-const AGAIN: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
