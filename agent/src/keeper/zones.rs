@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use ipnet::IpNet;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use super::{
@@ -160,20 +160,35 @@ impl Keeper {
         data(made_fact(&zone))
     }
 
-    /// Exempt zones first: a mode that blocks must not come before what is exempt from it.
+    /// Exempt zones first: a mode that blocks must not come before what is exempt from it. Both, or neither.
     fn set_threats(
         &mut self,
         mode: Option<Mode>,
         exempt: Option<Vec<String>>,
         actor: &str,
     ) -> Answer {
-        if let Some(exempt) = exempt {
-            self.set_exempt(&exempt, actor)?;
-        }
+        let former = self.made.zones.clone();
+        let exempted = match exempt {
+            Some(exempt) => self.set_exempt(&exempt)?,
+            None => Vec::new(),
+        };
         if let Some(mode) =
             mode.filter(|mode| self.mode.mode != *mode || self.mode.next_revert().is_some())
+            && let Err(failure) = self.set_mode(mode, None, None, actor)
         {
-            self.set_mode(mode, None, None, actor)?;
+            if !exempted.is_empty()
+                && let Err(again) = self.change_zones(former)
+            {
+                error!("what was exempt could not be restored: {}", again.message);
+            }
+            return Err(failure);
+        }
+        if !exempted.is_empty() {
+            self.announce(
+                "security.threat.configuration.update",
+                actor,
+                json!({ "exempt_zones": exempted }),
+            );
         }
         let facts = self.zone_facts().into_iter();
         let exempt =
@@ -185,7 +200,8 @@ impl Keeper {
         })
     }
 
-    fn set_exempt(&mut self, wanted: &[String], actor: &str) -> Result<(), Failure> {
+    /// What it changed.
+    fn set_exempt(&mut self, wanted: &[String]) -> Result<Vec<Value>, Failure> {
         for zone in self.made.configured(&self.config) {
             let is_wanted = wanted.contains(&configured_id(&zone.name));
             if is_wanted != zone.uses.contains(Uses::EXEMPT) {
@@ -221,16 +237,10 @@ impl Keeper {
             zone.updated_ms = self.clock.now().wall_ms;
             changed.push(json!({ "zone": zone.name, "exempt": exempt }));
         }
-        if changed.is_empty() {
-            return Ok(());
+        if !changed.is_empty() {
+            self.change_zones(zones)?;
         }
-        self.change_zones(zones)?;
-        self.announce(
-            "security.threat.configuration.update",
-            actor,
-            json!({ "exempt_zones": changed }),
-        );
-        Ok(())
+        Ok(changed)
     }
 
     /// Puts zones in force and writes them down, or leaves everything as it was.
