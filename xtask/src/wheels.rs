@@ -32,7 +32,7 @@ pub(crate) const SETS: &[Set] = &[
         name: "streams",
         requirements: "tests/streams-requirements.txt",
     },
-    // moto, for EventBridge and what is behind it, and the messages of OpenTelemetry.
+    // moto, for EventBridge and what is behind it, the messages of OpenTelemetry, and OCSF's schema.
     Set {
         name: "sinks",
         requirements: "tests/sinks-requirements.txt",

@@ -71,9 +71,9 @@ pub(super) fn document(about: &About<'_>) -> Value {
 }
 
 fn kind(about: &About<'_>) -> &'static str {
-    match (about.event_type(), about.kind.subject) {
-        ("security.threat.detected" | "security.attack.start", _) => "alert",
-        ("system.posture.update", _) => "state",
+    match about.event_type() {
+        "security.threat.detected" | "security.attack.start" => "alert",
+        // A posture that has changed too: the schema has `state` for what is measured, not for what changes.
         _ => "event",
     }
 }

@@ -1,6 +1,7 @@
 //! Streams to receivers of particular makers, which are killed, slowed and made to answer 400, 429, 503 and garbage in the
 //! middle: afterwards every event of the log is accounted for.
 
+mod documents;
 mod eventbridge;
 mod receivers;
 
@@ -27,6 +28,8 @@ pub(crate) fn tests() -> Vec<(&'static str, TestFn, Need)> {
         ("sinks_sentinel", receivers::sentinel, needs_nothing),
         ("sinks_otlp_protobuf", receivers::otlp_protobuf, needed),
         ("sinks_otlp_json", receivers::otlp_json, needed),
+        ("sinks_documents_of_ecs", documents::ecs, needs_nothing),
+        ("sinks_documents_of_ocsf", documents::ocsf, needed),
         ("sinks_eventbridge", eventbridge::signed, needed),
     ]
 }
@@ -37,10 +40,11 @@ fn tools() -> PathBuf {
 }
 
 fn needed() -> std::result::Result<(), String> {
-    if tools().join("moto").is_dir() {
+    let there = |name: &str| tools().join(name).is_dir();
+    if there("moto") && there("ocsf_json_schema") {
         Ok(())
     } else {
-        Err("moto is not there: run `cargo xtask setup test`".to_owned())
+        Err("moto or OCSF's schema is not there: run `cargo xtask setup test`".to_owned())
     }
 }
 

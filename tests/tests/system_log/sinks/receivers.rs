@@ -13,13 +13,13 @@ use super::{
     Folder, secret, text, tools,
 };
 
-const SECRET: &str = "s3cret-token+/=";
+pub(super) const SECRET: &str = "s3cret-token+/=";
 const PORT: &str = "8090";
 
 /// A receiver, and what it is made to do.
 struct Case {
     lab: &'static str,
-    kind: &'static str,
+    kind: &'static [&'static str],
     /// Keys of the stream beyond the common ones.
     stream: &'static str,
     words: &'static [&'static str],
@@ -31,7 +31,7 @@ struct Case {
 pub(crate) fn splunk() -> Result<()> {
     run(&Case {
         lab: "sinks-splunk",
-        kind: "splunk",
+        kind: &["splunk"],
         stream: "kind = \"splunk-hec\"\nurl = \"http://127.0.0.1:8090\"\ntoken_file = \"siem.secret\"\n\
                  acknowledge = true\nacknowledge_within = \"3s\"\nindex = \"main\"\n",
         // Slow ones give time for a word of the indexers, which ends a row of failures.
@@ -50,7 +50,7 @@ pub(crate) fn splunk() -> Result<()> {
 pub(crate) fn datadog() -> Result<()> {
     run(&Case {
         lab: "sinks-datadog",
-        kind: "datadog",
+        kind: &["datadog"],
         stream: "kind = \"datadog\"\nurl = \"http://127.0.0.1:8090\"\napi_key_file = \"siem.secret\"\n\
                  tags = [\"env:test\"]\n",
         words: &[
@@ -66,7 +66,7 @@ pub(crate) fn datadog() -> Result<()> {
 pub(crate) fn sentinel() -> Result<()> {
     run(&Case {
         lab: "sinks-sentinel",
-        kind: "sentinel",
+        kind: &["sentinel"],
         stream: "kind = \"sentinel\"\nurl = \"http://127.0.0.1:8090\"\nauthority = \"http://127.0.0.1:8090\"\n\
                  rule = \"dcr-0123\"\nstream_name = \"Custom-Edgeward_CL\"\ntenant = \"directory-1\"\n\
                  client_id = \"app-1\"\nclient_secret_file = \"siem.secret\"\n",
@@ -91,7 +91,7 @@ const COLLECTOR_WORDS: &[&str] = &[
 pub(crate) fn otlp_protobuf() -> Result<()> {
     run(&Case {
         lab: "sinks-otlp",
-        kind: "otlp",
+        kind: &["otlp"],
         stream: COLLECTOR[0],
         words: COLLECTOR_WORDS,
         thrown: 1,
@@ -102,7 +102,7 @@ pub(crate) fn otlp_protobuf() -> Result<()> {
 pub(crate) fn otlp_json() -> Result<()> {
     run(&Case {
         lab: "sinks-otlp-json",
-        kind: "otlp",
+        kind: &["otlp"],
         stream: COLLECTOR[1],
         words: COLLECTOR_WORDS,
         thrown: 1,
@@ -111,30 +111,37 @@ pub(crate) fn otlp_json() -> Result<()> {
 }
 
 /// The server in Python.
-struct Server {
+pub(super) struct Server {
     process: Process,
     script: PathBuf,
-    kind: &'static str,
+    /// The kind, and the format of events where that is not Okta's.
+    arguments: &'static [&'static str],
 }
 
 impl Server {
-    fn start(lab: &Lab, folder: &Folder, kind: &'static str) -> Result<Self> {
+    pub(super) fn start(
+        lab: &Lab,
+        folder: &Folder,
+        arguments: &'static [&'static str],
+    ) -> Result<Self> {
+        lab.write("receiver/schemas.py", include_str!("schemas.py"))?;
         let script = lab.write("receiver/strict.py", include_str!("strict.py"))?;
-        let process = Self::launch(lab, folder, &script, kind)?;
+        let process = Self::launch(lab, folder, &script, arguments)?;
         Ok(Self {
             process,
             script,
-            kind,
+            arguments,
         })
     }
 
     fn again(&mut self, lab: &Lab, folder: &Folder) -> Result<()> {
-        self.process = Self::launch(lab, folder, &self.script, self.kind)?;
+        self.process = Self::launch(lab, folder, &self.script, self.arguments)?;
         Ok(())
     }
 
-    fn launch(lab: &Lab, folder: &Folder, script: &Path, kind: &str) -> Result<Process> {
-        let argv = [PYTHON, text(script)?, PORT, text(&folder.0)?, kind];
+    fn launch(lab: &Lab, folder: &Folder, script: &Path, arguments: &[&str]) -> Result<Process> {
+        let fixed = [PYTHON, text(script)?, PORT, text(&folder.0)?];
+        let argv = [&fixed, arguments].concat();
         let mut process = lab
             .login
             .command(&argv)

@@ -1,8 +1,10 @@
-"""Receivers as their makers describe them, which take nothing that is written otherwise: python3 strict.py PORT FOLDER KIND
+"""Receivers as their makers describe them, which take nothing that is written otherwise:
+python3 strict.py PORT FOLDER KIND [FORMAT]
 
 KIND: splunk, datadog, sentinel, otlp. What the next requests get is in FOLDER/script, a word each: take, lost (taken,
 and the answer is not sent), slow, hang, garbage, partial (otlp), revoke
 (sentinel), restart (splunk: everything that waits is forgotten), or a status. Without a word: take.
+FORMAT is that of the events (splunk only): okta, ecs, ocsf; each is held against its schema.
 An event with the text of FOLDER/poison in it is refused for good. What was wrong with requests goes to FOLDER/faults,
 events that were taken to FOLDER/received, a line each.
 """
@@ -18,7 +20,10 @@ from pathlib import Path
 from threading import Lock
 from urllib.parse import parse_qs
 
+import schemas
+
 PORT, FOLDER, KIND = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+FORMAT = sys.argv[4] if len(sys.argv) > 4 else "okta"
 LOCK = Lock()
 SECRET = "s3cret-token+/="
 
@@ -57,7 +62,7 @@ def append(name, lines):
 
 
 def take(events):
-    append("received", [json.dumps(event) for event in events])
+    append("received", [json.dumps({"uuid": schemas.id_of(FORMAT, event), **event}) for event in events])
 
 
 def is_bad(event):
@@ -68,6 +73,7 @@ class Splunk:
     """HTTP Event Collector with indexer acknowledgement: a batch is indexed when it is asked for a second time."""
 
     GUID = re.compile(r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
+    SOURCE_TYPES = {"okta": "OktaIM2:log", "ecs": "edgeward:ecs", "ocsf": "edgeward:ocsf"}
     KEYS = {"time", "host", "source", "sourcetype", "index", "event", "fields"}
 
     def __init__(self):
@@ -107,10 +113,16 @@ class Splunk:
             demand(isinstance(entry.get("time"), (int, float)), f"time {entry}")
             for key in ("host", "source", "sourcetype"):
                 demand(isinstance(entry.get(key), str) and entry[key], f"{key} {entry}")
+            demand(entry["sourcetype"] == self.SOURCE_TYPES[FORMAT], f"source type {entry}")
             if "event" not in entry:
                 raise self.say(400, 12, "Event field is required", **{"invalid-event-number": number})
             if is_bad(entry["event"]):
                 raise self.say(400, 6, "Invalid data format", **{"invalid-event-number": number})
+            try:
+                schemas.check(FORMAT, entry["event"])
+            except (ValueError, KeyError, TypeError) as error:
+                # What is no document of its schema is a fault of the sender, and yet taken: others are to be seen as well.
+                append("faults", [f"{error!r} in {json.dumps(entry['event'])}"])
             events.append(entry["event"])
         return events
 

@@ -48,7 +48,7 @@ pub(crate) fn sign_ins(lab: &Lab, from: u32, count: u32) -> Result<()> {
 }
 
 /// Calls until the call is taken: an agent that is busy, or dead, asks for that.
-fn report(lab: &Lab, body: &str) -> Result<()> {
+pub(crate) fn report(lab: &Lab, body: &str) -> Result<()> {
     let deadline = Instant::now() + WAIT_MAX;
     let head = format!(
         "POST /v1/signals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\

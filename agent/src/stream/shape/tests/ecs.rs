@@ -54,7 +54,7 @@ fn ecs_documents_hold_what_the_schema_has_of_the_right_type() {
             });
             assert!(is_expected, "{name}: {kind} in {:?}", words("category"));
         }
-        assert!(["alert", "event", "state"].contains(&event["kind"].as_str().unwrap()));
+        assert!(["alert", "event"].contains(&event["kind"].as_str().unwrap()));
     }
 }
 
