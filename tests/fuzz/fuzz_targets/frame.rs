@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
             (Parsed::Ip(cut), Parsed::Ip(frame)) => {
                 assert_eq!(
                     (cut.source, cut.destination),
-                    (frame.source.address(), frame.destination.address())
+                    (frame.source, frame.destination)
                 );
                 assert_eq!(cut.network_offset, frame.network_offset);
                 if cut.transport.is_none() {
