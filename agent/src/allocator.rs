@@ -19,4 +19,4 @@ pub(crate) fn give_back() {
 /// `mi_option_purge_delay` of `mimalloc.h`, which the crate does not name: milliseconds until freed pages are given back.
 const PURGE_DELAY: mi_option_t = 15;
 /// A second is its own default: with a burst in each thread's heap that is tens of megabytes.
-const PURGE_DELAY_MS: std::ffi::c_long = 10;
+const PURGE_DELAY_MS: std::ffi::c_long = 1;

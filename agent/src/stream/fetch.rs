@@ -161,4 +161,4 @@ fn item(seq: u64, payload: Piece) -> Item<Piece> {
 }
 
 /// Events that are held as trees of JSON at a time: each takes many times its text.
-const PARSED_MAX: usize = 128;
+const PARSED_MAX: usize = 32;
